@@ -1,0 +1,18 @@
+// A loop over [0, count) on the program's threads.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace lowbit {
+
+// Threads used by every parallel loop of ours; at first the processor's count. Set it once, at start.
+void set_thread_count(int count);
+int thread_count();
+
+// Calls body(begin, end) on disjoint pieces that cover [0, count), each at least `grain` long.
+// The cut does not depend on timing, so results that depend on it are the same every run.
+void parallel_for(std::int64_t count, std::int64_t grain,
+                  const std::function<void(std::int64_t begin, std::int64_t end)>& body);
+
+}  // namespace lowbit

@@ -1,0 +1,44 @@
+// Perplexity, KL divergence and top-1 agreement over token windows.
+//
+// Perplexity: exp of the mean over windows of the mean negative log-likelihood of a window's
+// length - 1 predictions (positions restart in each window, no BOS is added). KL: mean over the same
+// positions of sum_v p (log p - log q), p the reference; nats. Sums in double.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "runtime/reference_model.h"
+
+namespace lowbit {
+
+struct EvaluationOptions {
+  std::int64_t window_length = 2048;
+  std::int64_t max_windows = 0;  // 0: all
+};
+
+struct Evaluation {
+  double perplexity = 0;
+  std::int64_t windows = 0;
+  std::optional<double> kl;              // with a reference
+  std::optional<double> kl_standard_error;
+  std::optional<double> top1_agreement;  // share of positions, 0..1
+  std::optional<double> reference_perplexity;
+  double bits_per_weight = 0;            // of the block linears as stored
+  double seconds = 0;
+};
+
+// Windows of a token stream, the remainder dropped. "eval/text-too-short" when there is none.
+Result<std::vector<std::vector<TokenId>>> cut_windows(std::span<const TokenId> tokens,
+                                                      const EvaluationOptions& options);
+
+Result<Evaluation> evaluate(const ReferenceModel& model, const ReferenceModel* reference,
+                            std::span<const std::vector<TokenId>> windows,
+                            const ReferenceModel::Progress& on_block);
+
+// Bits that a checkpoint stores for each weight of its block linears (biases not counted).
+Result<double> bits_per_weight(const ReferenceModel& model);
+
+}  // namespace lowbit

@@ -1,0 +1,68 @@
+// The packed output: a compressed-tensors checkpoint, written shard by shard and read back.
+//
+// config.json carries quantization_config (one config_group per distinct scheme) and, under
+// "lowbit", what that format cannot say; see docs/formats/packed-checkpoint.md.
+// Errors: packed/{unsupported-method, bad-config, unknown-version, missing-tensor, wrong-shape,
+// wrong-dtype, code-out-of-range, both-weights, bad-scale, bad-sum}.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "format/group_affine.h"
+#include "format/scheme.h"
+#include "io/checkpoint.h"
+
+namespace lowbit {
+
+struct LinearScheme {
+  WeightScheme weight;
+  ActivationScheme activation;
+  bool operator==(const LinearScheme&) const = default;
+};
+
+// Which linears of a checkpoint are quantized and how; empty for a float checkpoint.
+class QuantizationMap {
+ public:
+  // Reads quantization_config and the lowbit key; an empty map when the config has neither.
+  // `linears`: all linear module names, to resolve class and regex targets.
+  static Result<QuantizationMap> read(const OrderedJson& config,
+                                      const std::vector<std::string>& linears);
+
+  void set(std::string linear, LinearScheme scheme) { schemes_.insert_or_assign(std::move(linear), scheme); }
+  const LinearScheme* find(const std::string& linear) const;  // null: a float linear
+  bool empty() const { return schemes_.empty(); }
+  const std::map<std::string, LinearScheme>& schemes() const { return schemes_; }
+
+  // The quantization_config object: groups with exact, anchored targets; ignored linears by name.
+  OrderedJson quantization_config(const std::vector<std::string>& linears) const;
+
+ private:
+  std::map<std::string, LinearScheme> schemes_;
+};
+
+// The tensors of one quantized linear, as they stand in a shard; owns the bytes.
+class PackedTensors {
+ public:
+  PackedTensors(const std::string& linear, const GroupAffineWeight& weight);
+  std::vector<TensorToWrite> tensors() const;  // weight_packed, weight_scale, [weight_zero_point], weight_shape
+
+ private:
+  std::string linear_;
+  std::int64_t out_, in_, groups_;
+  DType scale_type_;
+  int bits_;
+  PackedGroupAffine packed_;
+  std::vector<std::int64_t> shape_;  // {out, in}
+};
+
+// Reads one linear's weight back, checking every tensor's dtype and shape first. Accepts the dense
+// stream and, for 3, 5, 6 and 7 bits, the older one of floor(32 / bits) codes a word.
+Result<GroupAffineWeight> read_group_affine(const Checkpoint& checkpoint, const std::string& linear,
+                                            std::int64_t out, std::int64_t in,
+                                            const WeightScheme& scheme);
+
+}  // namespace lowbit

@@ -1,0 +1,38 @@
+// How a linear's weight and input are represented: bits and granularity.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+
+namespace lowbit {
+
+struct WeightScheme {
+  int bits = 4;                    // 2..8; 16: left as it is
+  std::int64_t group_size = 128;   // consecutive inputs that share a scale; 0: a whole row
+  bool symmetric = false;          // no zero point: the code 2^(bits-1) stands for 0
+
+  bool quantized() const { return bits < 16; }
+  bool operator==(const WeightScheme&) const = default;
+};
+
+enum class ActivationGranularity { token, token_group };
+
+struct ActivationScheme {          // dynamic: ranges are taken from the values at run time
+  int bits = 16;                   // 2..8; 16: float
+  ActivationGranularity per = ActivationGranularity::token_group;
+  std::int64_t group_size = 128;   // token_group only; that of the linear's weight
+  bool symmetric = false;
+
+  bool quantized() const { return bits < 16; }
+  bool operator==(const ActivationScheme&) const = default;
+};
+
+std::string describe(const WeightScheme& scheme);  // "W4 g128 asym"
+
+// The largest allowed group (32, 64, 128, 256, ... or a divisor that is a multiple of 8) that is at
+// most `wanted` and divides `in`; 0 (a whole row) stays 0.
+std::int64_t fitting_group_size(std::int64_t in, std::int64_t wanted);
+
+}  // namespace lowbit

@@ -1,0 +1,55 @@
+// The plan: a recipe applied to a model, before any work. What each linear becomes, and what the run
+// will take. `quantize` runs on a plan and on nothing else.
+//
+// Errors: plan/{group-size, ignore-unknown, memory, disk, window-too-long, output-not-empty}.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "format/packed_checkpoint.h"
+#include "io/checkpoint.h"
+#include "model/model_spec.h"
+#include "recipe/recipe.h"
+#include "recipe/sensitivity.h"
+
+namespace lowbit {
+
+struct PlannedLinear {
+  LinearSpec linear;
+  LinearScheme scheme;  // group sizes are final: each divides `in`
+};
+
+struct PlannedBlock {
+  Sensitivity sensitivity = Sensitivity::moderate;
+  std::vector<PlannedLinear> linears;  // in the order of BlockSpec::linears()
+};
+
+struct Plan {
+  Recipe recipe;
+  ModelSpec model;
+  std::vector<PlannedBlock> blocks;
+
+  // Estimates. Bits per weight count codes, scales, zero points and shapes of quantized linears.
+  double bits_per_weight = 0;
+  std::uint64_t output_bytes = 0;
+  std::uint64_t peak_memory_bytes = 0;
+  std::uint64_t scratch_disk_bytes = 0;  // streams on disk, the shard being written
+  double seconds = 0;
+  std::vector<std::string> notices;  // what was changed or is unusual, each with its layer
+
+  QuantizationMap quantization() const;
+};
+
+struct PlanOptions {
+  bool streams_on_disk = false;
+};
+
+// Reads weights once where the recipe needs them (kurtosis); otherwise only headers.
+Result<Plan> make_plan(const Checkpoint& checkpoint, const Recipe& recipe, PlanOptions options);
+
+// What cannot finish here is refused by name: memory, disk at `output`, a window longer than the model's.
+Status check_feasible(const Plan& plan, FileSystem& files, const Path& output);
+
+}  // namespace lowbit

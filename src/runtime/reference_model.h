@@ -1,0 +1,67 @@
+// A language model's forward pass, float or packed, the obvious way: one block resident at a time,
+// float products through a BLAS, quantized linears by the format's reference product. It defines what
+// faster paths must equal, and it is what `eval` measures.
+//
+// Hidden states are float32. No LibTorch here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "format/packed_checkpoint.h"
+#include "io/checkpoint.h"
+#include "model/model_spec.h"
+#include "text/tokenizer.h"
+
+namespace lowbit {
+
+// A linear as the checkpoint has it: float, or packed with its activation scheme.
+struct LoadedLinear {
+  std::int64_t out = 0;
+  std::int64_t in = 0;
+  std::vector<float> weight;                 // float, or decoded for 16-bit activations; [out, in]
+  std::optional<GroupAffineWeight> packed;   // with quantized activations
+  ActivationScheme activation;
+  std::vector<float> bias;                   // [out] or empty
+};
+Result<LoadedLinear> load_linear(const Checkpoint& checkpoint, const LinearSpec& linear,
+                                 const QuantizationMap& quantization);
+void apply(const LoadedLinear& linear, std::span<const float> x,  // [tokens, in]
+           std::span<float> y);                                   // [tokens, out]
+
+struct LoadedBlock;
+// Keys and values of one sequence in one block, for decoding token by token.
+struct KeyValues {
+  std::vector<float> keys, values;  // [positions, kv_heads * head_dim], after RoPE
+};
+
+class ReferenceModel {
+ public:
+  static Result<ReferenceModel> open(FileSystem& files, const Path& folder);
+  ~ReferenceModel();
+  ReferenceModel(ReferenceModel&&) noexcept;
+
+  const Checkpoint& checkpoint() const;
+  const ModelSpec& spec() const;
+  const QuantizationMap& quantization() const;
+
+  // The final hidden states (after the last norm) of each window, [tokens, hidden], one block loaded at a
+  // time for all windows. `on_block(done, total)` reports progress and may be empty.
+  using Progress = std::function<void(std::int64_t done, std::int64_t total)>;
+  Result<std::vector<std::vector<float>>> final_states(
+      std::span<const std::vector<TokenId>> windows, const Progress& on_block) const;
+
+  // Logits of some rows of final states: [rows, vocabulary].
+  Result<std::vector<float>> logits(std::span<const float> states) const;
+
+ private:
+  struct Impl;
+  explicit ReferenceModel(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lowbit

@@ -1,0 +1,48 @@
+// tokenizer.json (Hugging Face): byte-level BPE (GPT-2, LLaMA 3, Qwen2 pre-tokenizers) and
+// SentencePiece-style BPE with byte fallback (LLaMA 2, Mistral); normalisers, added and special
+// tokens, post-processors, decoders. Time and memory are linear in the text. Thread-safe once loaded.
+//
+// Errors: tokenizer/{missing, syntax, unsupported, bad-vocabulary, bad-merges, bad-pattern,
+// not-utf8, unknown-token}; "unsupported" names the part and the supported ones.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/file.h"
+#include "base/result.h"
+
+namespace lowbit {
+
+using TokenId = std::int32_t;
+
+enum class SpecialTokens { none, add };    // whether encode applies the post-processor (BOS, EOS)
+enum class SkipSpecial { no, yes };        // whether decode leaves special tokens out
+
+class Tokenizer {
+ public:
+  static Result<Tokenizer> load(FileSystem& files, const Path& model_folder);  // its tokenizer.json
+  static Result<Tokenizer> parse(std::string_view json);
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+
+  Result<std::vector<TokenId>> encode(std::string_view text,
+                                      SpecialTokens special = SpecialTokens::none) const;
+  Result<std::string> decode(std::span<const TokenId> ids, SkipSpecial skip = SkipSpecial::yes) const;
+
+  std::int64_t vocabulary_size() const;  // with added tokens
+  // The id of a token's text, or -1.
+  TokenId id_of(std::string_view token) const;
+
+ private:
+  class Impl;
+  explicit Tokenizer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lowbit
