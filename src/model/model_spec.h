@@ -2,8 +2,8 @@
 // block by block as names and shapes. No weights, no arithmetic.
 //
 // A family is one file, src/model/family_<name>.cc, and one line in supported_architectures().
-// Errors: model/{no-architecture, unsupported-architecture, missing-key, bad-value, unsupported-option,
-// already-quantized}; the first two list what is supported.
+// Errors: model/{no-architecture, unsupported-architecture, missing-key, bad-value,
+// unsupported-option}; the first two list what is supported.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@
 
 namespace lowbit {
 
-struct LinearSpec {   // y = x W^T + b
-  std::string name;   // module name: "model.layers.0.self_attn.q_proj"; tensors are name + ".weight"
+struct LinearSpec {  // y = x W^T + b
+  std::string name;  // module name: "model.layers.0.self_attn.q_proj"; tensors are name + ".weight"
   std::int64_t out = 0;
   std::int64_t in = 0;
   bool bias = false;
@@ -36,7 +36,7 @@ struct RopeSpec {
   double theta = 10000.0;
   RopeScaling scaling = RopeScaling::none;
   double factor = 1.0;
-  double low_frequency_factor = 1.0;   // llama3 only, as the next two
+  double low_frequency_factor = 1.0;  // llama3 only, as the next two
   double high_frequency_factor = 4.0;
   std::int64_t original_max_positions = 8192;
 
@@ -48,11 +48,11 @@ struct RopeSpec {
 enum class Activation { silu, relu };
 
 struct BlockSpec {
-  std::string prefix;  // "model.layers.0"
-  NormSpec attention_norm, ffn_norm;          // before attention, before the feed-forward part
+  std::string prefix;                 // "model.layers.0"
+  NormSpec attention_norm, ffn_norm;  // before attention, before the feed-forward part
   LinearSpec q, k, v, o;
-  std::optional<NormSpec> q_norm, k_norm;     // RMS over head_dim, before RoPE (Qwen3)
-  std::optional<LinearSpec> gate;             // gated: down(act(gate x) * up x); else down(act(up x))
+  std::optional<NormSpec> q_norm, k_norm;  // RMS over head_dim, before RoPE (Qwen3)
+  std::optional<LinearSpec> gate;          // gated: down(act(gate x) * up x); else down(act(up x))
   LinearSpec up, down;
 
   std::vector<const LinearSpec*> linears() const;  // q k v o [gate] up down
@@ -83,11 +83,11 @@ struct ModelSpec {
   std::optional<std::int64_t> sliding_window;  // a token sees this many positions, itself included
   bool tied_head = false;
 
-  std::string embedding_name;           // module of [vocabulary, hidden]
-  std::string position_name;            // OPT: module of learned positions, else empty
-  std::int64_t position_offset = 0;     // OPT: 2; row of position p is p + offset
+  std::string embedding_name;        // module of [vocabulary, hidden]
+  std::string position_name;         // OPT: module of learned positions, else empty
+  std::int64_t position_offset = 0;  // OPT: 2; row of position p is p + offset
   NormSpec final_norm;
-  std::string head_name;                // "lm_head"; the embedding's module when tied
+  std::string head_name;  // "lm_head"; the embedding's module when tied
 
   std::optional<std::int64_t> bos_token;
   std::vector<std::int64_t> eos_tokens;
