@@ -1,0 +1,88 @@
+#include "kernels/fake_quant.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/vector_math.h"
+
+namespace lowbit {
+namespace {
+
+// nearbyint is half to even in the default mode and vectorises as one instruction.
+LOWBIT_INLINE float clamp_code(float code, float top) {
+  code = code < 0.0F ? 0.0F : code;
+  return code > top ? top : code;
+}
+
+}  // namespace
+
+LOWBIT_CLONES
+void fake_quant_weight(FakeQuantGroups how, std::int64_t begin, std::int64_t end,
+                       const float* weight, const float* scale, const float* zero, float* out) {
+  const float top = static_cast<float>((1 << how.bits) - 1);
+  for (std::int64_t group = begin; group < end; ++group) {
+    const float* w = weight + group * how.group_size;
+    float* target = out + group * how.group_size;
+    const float s = scale[group];
+    const float z = clamp_code(std::nearbyintf(zero[group]), top);
+    for (std::int64_t i = 0; i < how.group_size; ++i) {
+      target[i] = (clamp_code(std::nearbyintf(w[i] / s) + z, top) - z) * s;
+    }
+  }
+}
+
+LOWBIT_CLONES
+void fake_quant_weight_backward(FakeQuantGroups how, std::int64_t begin, std::int64_t end,
+                                const float* weight, const float* scale, const float* zero,
+                                const float* upstream, float* scale_gradient,
+                                float* zero_gradient) {
+  const float top = static_cast<float>((1 << how.bits) - 1);
+  for (std::int64_t group = begin; group < end; ++group) {
+    const float* w = weight + group * how.group_size;
+    const float* g = upstream + group * how.group_size;
+    const float s = scale[group];
+    const float z = clamp_code(std::nearbyintf(zero[group]), top);
+    float for_scale = 0.0F;
+    float for_zero = 0.0F;
+    for (std::int64_t i = 0; i < how.group_size; ++i) {
+      const float steps = w[i] / s;
+      const float rounded = std::nearbyintf(steps);
+      const float code = clamp_code(rounded + z, top);
+      const bool clipped = code != rounded + z;
+      for_scale += g[i] * (clipped ? code - z : rounded - steps);
+      for_zero += clipped ? g[i] : 0.0F;
+    }
+    scale_gradient[group] = for_scale;
+    zero_gradient[group] = -s * for_zero;
+  }
+}
+
+LOWBIT_CLONES
+void fake_quant_activation(FakeQuantGroups how, ActivationGrid grid, std::int64_t begin,
+                           std::int64_t end, const float* x, float* out) {
+  const float top = static_cast<float>((1 << how.bits) - 1);
+  const float middle = static_cast<float>(1 << (how.bits - 1));
+  for (std::int64_t group = begin; group < end; ++group) {
+    const float* values = x + group * how.group_size;
+    float* target = out + group * how.group_size;
+    float low = values[0];
+    float high = values[0];
+    for (std::int64_t i = 1; i < how.group_size; ++i) {
+      low = values[i] < low ? values[i] : low;
+      high = values[i] > high ? values[i] : high;
+    }
+    float s = 0.0F;
+    float z = middle;
+    if (grid == ActivationGrid::asymmetric) {
+      s = std::clamp((high - low) / top, 1e-5F, 1e4F);
+      z = std::nearbyintf(std::clamp(-low / s, -1e4F, 1e4F));
+    } else {
+      s = std::clamp(std::max(high, -low) / (middle - 0.5F), 1e-5F, 1e4F);
+    }
+    for (std::int64_t i = 0; i < how.group_size; ++i) {
+      target[i] = (clamp_code(std::nearbyintf(values[i] / s) + z, top) - z) * s;
+    }
+  }
+}
+
+}  // namespace lowbit

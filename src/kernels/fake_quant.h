@@ -1,0 +1,34 @@
+// Quantize and dequantize in one pass ("fake quantization"), forward and backward, over groups of
+// consecutive values. FRM-PTQ's quantizers (frm sheet); EfficientQAT's weight quantizer has the same
+// form. Rounding is half to even. Serial over the given range; the caller cuts it over threads.
+//
+// The references are calib's versions in tensor operations; tests compare them.
+#pragma once
+
+#include <cstdint>
+
+namespace lowbit {
+
+struct FakeQuantGroups {
+  std::int64_t group_size = 128;
+  int bits = 4;
+};
+
+// Weights: code = clamp(round(w / s) + z, 0, 2^b - 1), z = clamp(round(zero), 0, 2^b - 1),
+// out = (code - z) * s. Groups [begin, end); scale and zero have one value a group, scale > 0.
+void fake_quant_weight(FakeQuantGroups how, std::int64_t begin, std::int64_t end,
+                       const float* weight, const float* scale, const float* zero, float* out);
+
+// Straight-through gradients, per group: in range d out/d s = round(w/s) - w/s, d out/d z = 0; clipped
+// at c: d out/d s = c - z, d out/d z = -s. `upstream` is d loss / d out.
+void fake_quant_weight_backward(FakeQuantGroups how, std::int64_t begin, std::int64_t end,
+                                const float* weight, const float* scale, const float* zero,
+                                const float* upstream, float* scale_gradient, float* zero_gradient);
+
+// Activations, dynamic: s = clamp((max - min) / (2^b - 1), 1e-5, 1e4), z = round(clamp(-min / s, +-1e4)),
+// not limited to the codes. Symmetric: s = max|x| / (2^(b-1) - 1/2), z = 2^(b-1).
+enum class ActivationGrid { asymmetric, symmetric };
+void fake_quant_activation(FakeQuantGroups how, ActivationGrid grid, std::int64_t begin,
+                           std::int64_t end, const float* x, float* out);
+
+}  // namespace lowbit

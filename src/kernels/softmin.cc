@@ -1,0 +1,110 @@
+#include "kernels/softmin.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/vector_math.h"
+
+namespace lowbit {
+namespace {
+
+constexpr std::int64_t kLanes = 16;
+
+// exponent_j = h_j + (m_j - 1) / epsilon
+LOWBIT_INLINE Floats16 exponents(const float* m, const float* h, float inverse) {
+  return load16(h) + (load16(m) - 1.0F) * inverse;
+}
+
+LOWBIT_INLINE float scalar_exponent(float m, float h, float inverse) {
+  return h + (m - 1.0F) * inverse;
+}
+
+}  // namespace
+
+LOWBIT_CLONES
+void softmin_rows(SimilarityView m, std::int64_t begin, std::int64_t end, const float* h,
+                  float epsilon, float* out) {
+  const float inverse = 1.0F / epsilon;
+  const std::int64_t whole = m.size - m.size % kLanes;
+  for (std::int64_t i = begin; i < end; ++i) {
+    const float* row = m.data + i * m.size;
+    Floats16 highest = splat16(-INFINITY);
+    for (std::int64_t j = 0; j < whole; j += kLanes) {
+      highest = max16(highest, exponents(row + j, h + j, inverse));
+    }
+    float top = reduce_max(highest);
+    for (std::int64_t j = whole; j < m.size; ++j) {
+      top = std::max(top, scalar_exponent(row[j], h[j], inverse));
+    }
+    Floats16 sums = splat16(0.0F);
+    for (std::int64_t j = 0; j < whole; j += kLanes) {
+      sums += exp16(exponents(row + j, h + j, inverse) - top);
+    }
+    float sum = reduce_sum(sums);
+    for (std::int64_t j = whole; j < m.size; ++j) {
+      sum += std::exp(scalar_exponent(row[j], h[j], inverse) - top);
+    }
+    out[i] = -epsilon * (top + std::log(sum));
+  }
+}
+
+// Sixteen columns at a time, so that each row is read in whole cache lines. A running maximum would
+// cost a second exponential a step; two passes read the panel twice, mostly from cache.
+LOWBIT_CLONES
+void softmin_columns(SimilarityView m, std::int64_t begin, std::int64_t end, const float* h,
+                     float epsilon, float* out) {
+  const float inverse = 1.0F / epsilon;
+  for (std::int64_t j = begin; j < end; j += kLanes) {
+    const std::int64_t width = std::min(kLanes, end - j);
+    const auto column = [&](std::int64_t i) {
+      if (width == kLanes) return load16(m.data + i * m.size + j);
+      return load16_partial(m.data + i * m.size + j, width);
+    };
+    Floats16 top = splat16(-INFINITY);
+    for (std::int64_t i = 0; i < m.size; ++i) {
+      top = max16(top, (column(i) - 1.0F) * inverse + h[i]);
+    }
+    Floats16 sums = splat16(0.0F);
+    for (std::int64_t i = 0; i < m.size; ++i) {
+      sums += exp16((column(i) - 1.0F) * inverse + h[i] - top);
+    }
+    for (std::int64_t lane = 0; lane < width; ++lane) {
+      out[j + lane] = -epsilon * (top[lane] + std::log(sums[lane]));
+    }
+  }
+}
+
+LOWBIT_CLONES
+void softmax_rows(SimilarityView m, std::int64_t begin, std::int64_t end, const float* h,
+                  float epsilon, float scale, float* p) {
+  const float inverse = 1.0F / epsilon;
+  const std::int64_t whole = m.size - m.size % kLanes;
+  for (std::int64_t i = begin; i < end; ++i) {
+    const float* row = m.data + i * m.size;
+    float* target = p + i * m.size;
+    Floats16 highest = splat16(-INFINITY);
+    for (std::int64_t j = 0; j < whole; j += kLanes) {
+      highest = max16(highest, exponents(row + j, h + j, inverse));
+    }
+    float top = reduce_max(highest);
+    for (std::int64_t j = whole; j < m.size; ++j) {
+      top = std::max(top, scalar_exponent(row[j], h[j], inverse));
+    }
+    Floats16 sums = splat16(0.0F);
+    for (std::int64_t j = 0; j < whole; j += kLanes) {
+      const Floats16 e = exp16(exponents(row + j, h + j, inverse) - top);
+      store16(target + j, e);
+      sums += e;
+    }
+    float sum = reduce_sum(sums);
+    for (std::int64_t j = whole; j < m.size; ++j) {
+      target[j] = std::exp(scalar_exponent(row[j], h[j], inverse) - top);
+      sum += target[j];
+    }
+    const float factor = scale / sum;
+    for (std::int64_t j = 0; j < m.size; ++j) target[j] *= factor;
+  }
+}
+
+}  // namespace lowbit

@@ -1,0 +1,80 @@
+// Sixteen floats at a time in the compiler's vector types: one source for AVX-512, AVX2 and SSE2.
+//
+// A function marked LOWBIT_CLONES is compiled once for each of these and chosen at load time; helpers it
+// calls are LOWBIT_INLINE, so they are compiled with it. (The two macros are attributes that change with
+// the sanitizers, which cannot run the loader's choice.)
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define LOWBIT_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define LOWBIT_CLONES
+#endif
+#define LOWBIT_INLINE __attribute__((always_inline)) inline
+
+namespace lowbit {
+
+using Floats16 = float __attribute__((vector_size(64)));
+using Ints16 = std::int32_t __attribute__((vector_size(64)));
+
+LOWBIT_INLINE Floats16 splat16(float value) { return Floats16{} + value; }
+
+LOWBIT_INLINE Floats16 load16(const float* from) {
+  Floats16 values;
+  std::memcpy(&values, from, sizeof(values));
+  return values;
+}
+
+LOWBIT_INLINE Floats16 load16_partial(const float* from, std::int64_t count) {
+  Floats16 values{};
+  std::memcpy(&values, from, static_cast<std::size_t>(count) * sizeof(float));
+  return values;
+}
+
+LOWBIT_INLINE void store16(float* to, Floats16 values) { std::memcpy(to, &values, sizeof(values)); }
+
+LOWBIT_INLINE Floats16 max16(Floats16 a, Floats16 b) { return a > b ? a : b; }
+LOWBIT_INLINE Floats16 min16(Floats16 a, Floats16 b) { return a < b ? a : b; }
+
+LOWBIT_INLINE float reduce_max(Floats16 values) {
+  float top = values[0];
+  for (int lane = 1; lane < 16; ++lane) top = values[lane] > top ? values[lane] : top;
+  return top;
+}
+
+LOWBIT_INLINE float reduce_sum(Floats16 values) {
+  float sum = 0.0F;
+  for (int lane = 0; lane < 16; ++lane) sum += values[lane];
+  return sum;
+}
+
+// Round half to even for |x| < 2^22: the addition of 1.5 * 2^23 does it in the default rounding mode.
+LOWBIT_INLINE Floats16 round16(Floats16 x) {
+  constexpr float kMagic = 12582912.0F;
+  return (x + kMagic) - kMagic;
+}
+
+// exp for x <= 88; below -87 the result is 0 (to 1e-38). 2^n * p(r), r in [-ln2/2, ln2/2].
+LOWBIT_INLINE Floats16 exp16(Floats16 x) {
+  const Ints16 alive = x > -87.0F;
+  x = max16(x, splat16(-87.0F));
+  const Floats16 n = round16(x * 1.44269504F);
+  const Floats16 r = (x - n * 0.693359375F) + n * 2.12194440e-4F;
+  Floats16 p = r * 1.3981999507e-3F + 8.3334519073e-3F;  // the usual minimax for exp(r) - 1 - r, over r^2
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  p = p * (r * r) + r + 1.0F;
+  const Ints16 bits = (__builtin_convertvector(n, Ints16) + 127) << 23;
+  Floats16 power;
+  std::memcpy(&power, &bits, sizeof(power));
+  const Floats16 value = p * power;
+  return alive ? value : splat16(0.0F);
+}
+
+}  // namespace lowbit
