@@ -1,5 +1,5 @@
-// The plan: a recipe applied to a model, before any work. What each linear becomes, and what the run
-// will take. `quantize` runs on a plan and on nothing else.
+// The plan: a recipe applied to a model, before any work. What each linear becomes, and what the
+// run will take. `quantize` runs on a plan and on nothing else.
 //
 // Errors: plan/{group-size, ignore-unknown, memory, disk, window-too-long, output-not-empty}.
 #pragma once
@@ -31,7 +31,8 @@ struct Plan {
   ModelSpec model;
   std::vector<PlannedBlock> blocks;
 
-  // Estimates. Bits per weight count codes, scales, zero points and shapes of quantized linears.
+  // Estimates. Bits per weight: what the output stores for the block linears, codes, scales, zero
+  // points, shapes and ignored linears together.
   double bits_per_weight = 0;
   std::uint64_t output_bytes = 0;
   std::uint64_t peak_memory_bytes = 0;
@@ -49,7 +50,8 @@ struct PlanOptions {
 // Reads weights once where the recipe needs them (kurtosis); otherwise only headers.
 Result<Plan> make_plan(const Checkpoint& checkpoint, const Recipe& recipe, PlanOptions options);
 
-// What cannot finish here is refused by name: memory, disk at `output`, a window longer than the model's.
+// What cannot finish here is refused by name: memory, disk at `output`, a window longer than the
+// model's.
 Status check_feasible(const Plan& plan, FileSystem& files, const Path& output);
 
 }  // namespace lowbit

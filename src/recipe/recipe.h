@@ -1,8 +1,8 @@
-// A recipe: what to quantize to, on which text, by which passes. A TOML file under recipes/ (compiled
-// into the program under its name) or a file of the user's.
+// A recipe: what to quantize to, on which text, by which passes. A TOML file under recipes/
+// (compiled into the program under its name) or a file of the user's.
 //
-// Errors (kind usage): recipe/{unknown, syntax, missing-key, unknown-key, bad-value, unknown-pass}; each
-// names the file, the line and what is allowed.
+// Errors (kind usage): recipe/{unknown, syntax, missing-key, unknown-key, bad-value, unknown-pass};
+// each names the file, the line and what is allowed.
 #pragma once
 
 #include <cstdint>
@@ -20,16 +20,16 @@ namespace lowbit {
 
 struct CalibrationSpec {
   std::int64_t windows = 128;
-  std::int64_t length = 2048;             // tokens of a window
-  std::int64_t validation_windows = 64;   // taken after the calibration windows; 0: none
+  std::int64_t length = 2048;            // tokens of a window
+  std::int64_t validation_windows = 64;  // taken after the calibration windows; 0: none
   std::int64_t seed = 42;
 };
 
 // The learn pass (methods/learn_block.h): gradients through a block, FRM-PTQ and its relatives.
 struct LearnSpec {
   std::int64_t epochs = 1;
-  std::int64_t batch = 1;            // windows a step
-  double scale_rate = 2e-5;          // AdamW, cosine to 0
+  std::int64_t batch = 1;    // windows a step
+  double scale_rate = 2e-5;  // AdamW, cosine to 0
   double zero_rate = 2e-5;
   bool relative_scale_rate = false;  // steps of a scale are fractions of its start value
   double mse = 1.0;                  // weights of the loss terms
@@ -46,12 +46,12 @@ struct Recipe {
   std::string name;
   WeightScheme weights;
   ActivationScheme activations;
-  std::vector<std::string> ignore;                 // linears left in float: names
-  std::string allocate = "uniform";                // "uniform" | "kurtosis-groups"
-  std::int64_t sensitive_group_size = 32;          // kurtosis-groups: the two other sizes
+  std::vector<std::string> ignore;         // linears left in float: names
+  std::string allocate = "uniform";        // "uniform" | "kurtosis-groups"
+  std::int64_t sensitive_group_size = 32;  // kurtosis-groups: the two other sizes
   std::int64_t robust_group_size = 256;
   RangeMethod range = RangeMethod::min_max;
-  std::vector<LearnSpec> learn;                    // none: round to nearest
+  std::vector<LearnSpec> learn;  // none: round to nearest
   CalibrationSpec calibration;
 
   bool needs_calibration() const { return !learn.empty(); }
@@ -59,10 +59,11 @@ struct Recipe {
 
 // A built-in name ("paper/frm-w4a4"), or a path that ends in .toml.
 Result<Recipe> load_recipe(FileSystem& files, const std::string& name_or_path);
-Result<Recipe> parse_recipe(std::string_view toml, const std::string& source);  // source: for errors
+Result<Recipe> parse_recipe(std::string_view toml,
+                            const std::string& source);  // source: for errors
 // `--set learn.epochs=2`; the keys are those of the file. Errors as above.
 Status set_recipe_key(Recipe& recipe, const std::string& assignment);
-std::string to_toml(const Recipe& recipe);             // every value, in a fixed order
+std::string to_toml(const Recipe& recipe);  // every value, in a fixed order
 std::vector<std::string> built_in_recipes();
 Result<std::string> default_recipe_of(const std::string& scheme);  // "W4A4" -> "frm-w4a4"
 

@@ -33,8 +33,9 @@ Result<std::vector<BlockStatistics>> weight_statistics(const Checkpoint& checkpo
                                                        const ModelSpec& model);
 
 // The published split: of L blocks sorted by kurtosis, the lowest r are robust and the highest 4r/3
-// sensitive, r = floor(0.2 L) lowered to a multiple of 3. For L < 15 that selects none; our rule there:
-// r = s = floor(L / 8), at least 1 when L >= 4. Ties go to the lower index.
+// sensitive, r = floor(0.2 L) lowered to a multiple of 3. For L < 15 that selects none; our rule
+// there: r = s = floor(L / 8), at least 1 when L >= 4. Of blocks with equal kurtosis the lower index
+// counts as the lower.
 std::vector<Sensitivity> split_by_sensitivity(std::span<const double> kurtosis);
 
 }  // namespace lowbit

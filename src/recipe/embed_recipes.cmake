@@ -1,0 +1,13 @@
+# Writes OUTPUT: a C++ file with the text of FOLDER/<name>.toml for each of NAMES (comma separated).
+string(REPLACE "," ";" names "${NAMES}")
+set(text "// Generated from recipes/; edit those.\n#include <array>\n\n#include \"recipe/built_in_recipes.h\"\n\n")
+string(APPEND text "namespace lowbit {\nnamespace {\n")
+list(LENGTH names count)
+string(APPEND text "constexpr std::array<BuiltInRecipe, ${count}> kRecipes = {{\n")
+foreach(name IN LISTS names)
+  file(READ ${FOLDER}/${name}.toml toml)
+  string(APPEND text "    {\"${name}\", R\"toml(${toml})toml\"},\n")
+endforeach()
+string(APPEND text "}};\n}  // namespace\n\n")
+string(APPEND text "std::span<const BuiltInRecipe> built_in_recipe_texts() { return kRecipes; }\n\n}  // namespace lowbit\n")
+file(WRITE ${OUTPUT} "${text}")

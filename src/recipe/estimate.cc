@@ -1,0 +1,226 @@
+#include "recipe/estimate.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "base/threads.h"
+
+namespace lowbit {
+namespace {
+
+constexpr std::uint64_t kFloatBytes = 4;
+constexpr std::uint64_t kStreamBytes = 2;  // hidden states are kept in bfloat16
+constexpr std::uint64_t kShapeBytes = 16;  // weight_shape: two int64
+constexpr std::uint64_t kHeaderBytesPerTensor = 128;
+
+// The program with LibTorch, its thread pools and allocator slack; without learning, the program
+// alone.
+constexpr std::uint64_t kLearnBaseBytes = 320'000'000;
+constexpr std::uint64_t kPlainBaseBytes = 48'000'000;
+
+// Rough speeds of one core of a current server processor; an estimate of time is within a factor of
+// two.
+constexpr double kFlopsPerThread = 4e10;
+constexpr double kExponentialsPerThread = 4e8;
+constexpr double kRoundedWeightsPerThread = 3e7;
+
+std::uint64_t words(std::int64_t count, int bits) {
+  return (static_cast<std::uint64_t>(count) * static_cast<std::uint64_t>(bits) + 31) / 32;
+}
+
+struct BlockSize {
+  std::uint64_t weights = 0;  // of the linears
+  std::uint64_t largest = 0;  // of one linear
+  std::uint64_t widest_input = 0;
+};
+
+BlockSize size_of(const PlannedBlock& block) {
+  BlockSize size;
+  for (const PlannedLinear& planned : block.linears) {
+    const auto weights = static_cast<std::uint64_t>(planned.linear.out * planned.linear.in);
+    size.weights += weights;
+    size.largest = std::max(size.largest, weights);
+    size.widest_input = std::max(size.widest_input, static_cast<std::uint64_t>(planned.linear.in));
+  }
+  return size;
+}
+
+BlockSize largest_block(const Plan& plan) {
+  BlockSize largest;
+  for (const PlannedBlock& block : plan.blocks) {
+    const BlockSize size = size_of(block);
+    if (size.weights > largest.weights) largest = size;
+  }
+  return largest;
+}
+
+// Files that go into the output as they are: tokenizer, generation and chat files.
+bool is_copied(std::string_view file) {
+  constexpr std::array<std::string_view, 8> kNames = {
+      "tokenizer",         "vocab",         "merges", "special_tokens", "added_tokens",
+      "generation_config", "chat_template", "spiece"};
+  return std::any_of(kNames.begin(), kNames.end(),
+                     [&](std::string_view name) { return file.starts_with(name); });
+}
+
+Result<std::uint64_t> other_files_bytes(const Checkpoint& checkpoint) {
+  FileSystem& files = checkpoint.files();
+  const Result<std::vector<std::string>> names = files.list(checkpoint.folder());
+  if (!names) return names.error();
+  std::uint64_t total = 0;
+  for (const std::string& file : *names) {
+    if (!is_copied(file)) continue;
+    const Result<FileInfo> info = files.info(checkpoint.folder() / file);
+    if (!info) return info.error();
+    total += info->size_bytes;
+  }
+  return total;
+}
+
+Result<DType> float_type_of(const Checkpoint& checkpoint, const LinearSpec& linear) {
+  const Result<Checkpoint::Tensor> tensor = checkpoint.tensor(linear.name + ".weight");
+  if (!tensor) return tensor.error();
+  return tensor->info->dtype;
+}
+
+// Output: every tensor of the source as it is, but the quantized weights in their packed form.
+Status estimate_output(Plan& plan, const Checkpoint& checkpoint) {
+  std::uint64_t source_bytes = 0;
+  std::uint64_t tensors = 0;
+  for (const SafetensorsFile& shard : checkpoint.shards()) {
+    for (const TensorInfo& tensor : shard.tensors()) source_bytes += tensor.size_bytes();
+    tensors += shard.tensors().size();
+  }
+  double bits = 0;
+  double weights = 0;
+  std::int64_t saved = 0;
+  for (const PlannedBlock& block : plan.blocks) {
+    for (const PlannedLinear& planned : block.linears) {
+      const Result<DType> type = float_type_of(checkpoint, planned.linear);
+      if (!type) return type.error();
+      const std::uint64_t count =
+          static_cast<std::uint64_t>(planned.linear.out * planned.linear.in);
+      const std::uint64_t stored = stored_bits(planned.linear, planned.scheme.weight, *type);
+      bits += static_cast<double>(stored);
+      weights += static_cast<double>(count);
+      saved += static_cast<std::int64_t>(count * size_bytes(*type)) -
+               static_cast<std::int64_t>(stored / 8);
+      if (planned.scheme.weight.quantized()) tensors += planned.scheme.weight.symmetric ? 2 : 3;
+    }
+  }
+  const Result<std::uint64_t> others = other_files_bytes(checkpoint);
+  if (!others) return others.error();
+  plan.bits_per_weight = weights > 0 ? bits / weights : 0;
+  plan.output_bytes = static_cast<std::uint64_t>(static_cast<std::int64_t>(source_bytes) - saved) +
+                      tensors * kHeaderBytesPerTensor + *others +
+                      checkpoint.config().dump(2).size();
+  return {};
+}
+
+std::uint64_t stream_bytes(const Plan& plan) {
+  const CalibrationSpec& text = plan.recipe.calibration;
+  return static_cast<std::uint64_t>(text.windows + text.validation_windows) *
+         static_cast<std::uint64_t>(text.length) * static_cast<std::uint64_t>(plan.model.hidden) *
+         kStreamBytes;
+}
+
+// Learning holds, beside the two streams (teacher's and student's):
+//   weights: the block in float32 five times: teacher, student, fake-quantized, its gradient, and
+//   one
+//            for rounding's intermediate values;
+//   activations of one step, float32: per token about 24 hidden widths, 8 widest inputs, and
+//   attention
+//            probabilities and scores with their gradients, 4 x heads x length;
+//   loss: six length x length buffers of the relation and Sinkhorn terms.
+// Mapped weights are not counted: the system takes those pages back when it needs them.
+std::uint64_t learning_bytes(const Plan& plan) {
+  const BlockSize block = largest_block(plan);
+  std::uint64_t step = 0;
+  for (const LearnSpec& learn : plan.recipe.learn) {
+    const auto length = static_cast<std::uint64_t>(plan.recipe.calibration.length);
+    const auto tokens = length * static_cast<std::uint64_t>(learn.batch);
+    const auto relation = learn.relation_tokens > 0
+                              ? std::min(length, static_cast<std::uint64_t>(learn.relation_tokens))
+                              : length;
+    const std::uint64_t per_token = 24 * static_cast<std::uint64_t>(plan.model.hidden) +
+                                    8 * block.widest_input +
+                                    4 * static_cast<std::uint64_t>(plan.model.heads) * length;
+    const bool relates = learn.token_relation > 0 || learn.sinkhorn > 0;
+    const std::uint64_t loss = relates ? 6 * relation * relation : 0;
+    step = std::max(step, (tokens * per_token + loss) * kFloatBytes);
+  }
+  return 5 * block.weights * kFloatBytes + step;
+}
+
+void estimate_memory(Plan& plan, const PlanOptions& options) {
+  const BlockSize block = largest_block(plan);
+  // One linear in float32 with its codes and the block's packed tensors, about 2 bytes a weight.
+  const std::uint64_t rounding = block.largest * 2 * kFloatBytes + block.weights * 2;
+  plan.scratch_disk_bytes = 0;
+  if (!plan.recipe.needs_calibration()) {
+    plan.peak_memory_bytes = kPlainBaseBytes + rounding;
+    return;
+  }
+  const std::uint64_t streams = 2 * stream_bytes(plan);
+  plan.peak_memory_bytes = kLearnBaseBytes + learning_bytes(plan) + rounding;
+  (options.streams_on_disk ? plan.scratch_disk_bytes : plan.peak_memory_bytes) += streams;
+}
+
+// Passes over the windows for a block, in forward passes: the teacher once, the student once to
+// move on, per epoch a forward and a backward (2) on training windows, and validation before and
+// after.
+void estimate_time(Plan& plan) {
+  const double threads = thread_count();
+  double weights = 0;
+  for (const PlannedBlock& block : plan.blocks)
+    weights += static_cast<double>(size_of(block).weights);
+  plan.seconds = weights / (kRoundedWeightsPerThread * threads);
+  if (!plan.recipe.needs_calibration()) return;
+
+  const CalibrationSpec& text = plan.recipe.calibration;
+  const double length = static_cast<double>(text.length);
+  const double train = static_cast<double>(text.windows);
+  const double validation = static_cast<double>(text.validation_windows);
+  const double attention =
+      2.0 * static_cast<double>(plan.model.blocks * plan.model.heads * plan.model.head_dim) *
+      length;
+  const double window_flops = 2.0 * length * (weights + attention);
+  double forwards = 2 * (train + validation);
+  double exponentials = 0;
+  for (const LearnSpec& learn : plan.recipe.learn) {
+    forwards += static_cast<double>(learn.epochs) * (3 * train + validation) + validation;
+    if (learn.sinkhorn <= 0) continue;
+    const double relation =
+        learn.relation_tokens > 0 ? static_cast<double>(learn.relation_tokens) : length;
+    exponentials += static_cast<double>(learn.epochs * plan.model.blocks) * (train + validation) *
+                    40.0 * relation * relation;  // ten rounds of four soft minima
+  }
+  plan.seconds +=
+      (forwards * window_flops / kFlopsPerThread + exponentials / kExponentialsPerThread) / threads;
+}
+
+}  // namespace
+
+std::uint64_t stored_bits(const LinearSpec& linear, const WeightScheme& scheme, DType float_type) {
+  const auto out = static_cast<std::uint64_t>(linear.out);
+  if (!scheme.quantized()) {
+    return out * static_cast<std::uint64_t>(linear.in) * size_bytes(float_type) * 8;
+  }
+  const std::int64_t group = scheme.group_size > 0 ? scheme.group_size : linear.in;
+  const auto groups = static_cast<std::uint64_t>(linear.in / group);
+  const std::uint64_t codes = out * words(linear.in, scheme.bits) * 32;
+  const std::uint64_t scales = out * groups * 16;
+  const std::uint64_t zeros = scheme.symmetric ? 0 : groups * words(linear.out, scheme.bits) * 32;
+  return codes + scales + zeros + kShapeBytes * 8;
+}
+
+Status estimate(Plan& plan, const Checkpoint& checkpoint, const PlanOptions& options) {
+  const Status output = estimate_output(plan, checkpoint);
+  if (!output) return output;
+  estimate_memory(plan, options);
+  estimate_time(plan);
+  return {};
+}
+
+}  // namespace lowbit

@@ -1,0 +1,16 @@
+// What a planned run will take: bytes on disk, memory, time. The models are stated in estimate.cc.
+#pragma once
+
+#include "io/checkpoint.h"
+#include "recipe/plan.h"
+
+namespace lowbit {
+
+// Bits that a file holds for a linear's weight, quantized or not: codes, scales, zero points,
+// shape.
+std::uint64_t stored_bits(const LinearSpec& linear, const WeightScheme& scheme, DType float_type);
+
+// Fills the estimates of a plan whose blocks are final.
+Status estimate(Plan& plan, const Checkpoint& checkpoint, const PlanOptions& options);
+
+}  // namespace lowbit

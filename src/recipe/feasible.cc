@@ -1,0 +1,142 @@
+// What a plan needs against what this machine has.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "recipe/plan.h"
+
+namespace lowbit {
+namespace {
+
+constexpr std::uint64_t kProcFileLimitBytes = 1 << 20;
+
+std::optional<std::uint64_t> leading_number(std::string_view text) {
+  const std::size_t start = text.find_first_not_of(" \t");
+  if (start == std::string_view::npos) return std::nullopt;
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data() + start, text.data() + text.size(), number);
+  if (error != std::errc{}) return std::nullopt;  // "max": no limit
+  return number;
+}
+
+// The number after `key` in a file of "key number" lines.
+std::optional<std::uint64_t> field(FileSystem& files, const Path& path, std::string_view key) {
+  const Result<std::string> text = files.read(path, kProcFileLimitBytes);
+  if (!text) return std::nullopt;
+  const std::size_t at = text->starts_with(key) ? 0 : text->find("\n" + std::string(key));
+  if (at == std::string::npos) return std::nullopt;
+  return leading_number(std::string_view(*text).substr(at + key.size() + (at == 0 ? 0 : 1)));
+}
+
+// Memory left under a cgroup's limit; its page cache can be taken back and does not count as used.
+std::optional<std::uint64_t> cgroup_left(FileSystem& files, const Path& limit_file,
+                                         const Path& usage_file, const Path& stat_file) {
+  const auto limit = field(files, limit_file, "");
+  const auto usage = field(files, usage_file, "");
+  if (!limit || !usage) return std::nullopt;
+  const std::uint64_t cache = field(files, stat_file, "inactive_file ").value_or(0) +
+                              field(files, stat_file, "active_file ").value_or(0);
+  const std::uint64_t used = *usage - std::min(cache, *usage);
+  return *limit - std::min(used, *limit);
+}
+
+// The least of what the system and the control group allow; nothing where neither can be read.
+std::optional<std::uint64_t> available_memory(FileSystem& files) {
+  std::optional<std::uint64_t> least;
+  const auto take = [&](std::optional<std::uint64_t> bytes) {
+    if (bytes) least = std::min(least.value_or(*bytes), *bytes);
+  };
+  if (const auto kilobytes = field(files, "/proc/meminfo", "MemAvailable:"))
+    take(*kilobytes * 1024);
+  const Path group = "/sys/fs/cgroup";
+  take(cgroup_left(files, group / "memory.max", group / "memory.current", group / "memory.stat"));
+  take(cgroup_left(files, group / "memory/memory.limit_in_bytes",
+                   group / "memory/memory.usage_in_bytes", group / "memory/memory.stat"));
+  return least;
+}
+
+std::string megabytes(std::uint64_t bytes) {
+  return fmt::format("{} MB", (bytes + 999'999) / 1'000'000);
+}
+
+Status check_memory(const Plan& plan, FileSystem& files) {
+  const std::optional<std::uint64_t> available = available_memory(files);
+  if (!available || plan.peak_memory_bytes <= *available) return {};
+  return environment_error(
+      "plan/memory",
+      fmt::format(
+          "this run needs {} of memory and {} are available; keep the streams on disk "
+          "(--offload-dir), take fewer or shorter windows (--nsamples, --seqlen), or a larger "
+          "machine",
+          megabytes(plan.peak_memory_bytes), megabytes(*available)));
+}
+
+// The nearest folder above a path that is there.
+Path existing_folder(FileSystem& files, Path path) {
+  if (path.is_relative()) path = Path(".") / path;
+  while (!files.exists(path) && path.has_parent_path() && path.parent_path() != path) {
+    path = path.parent_path();
+  }
+  return path;
+}
+
+Status check_disk(const Plan& plan, FileSystem& files, const Path& output) {
+  const Path folder = existing_folder(files, output);
+  const Result<std::uint64_t> free = files.free_bytes(folder);
+  if (!free) return free.error();
+  const std::uint64_t needed = plan.output_bytes + plan.scratch_disk_bytes;
+  if (needed <= *free) return {};
+  return environment_error(
+      "plan/disk", fmt::format("{}: this run writes {} and the disk has {} free; free some or "
+                               "choose another output folder",
+                               folder.string(), megabytes(needed), megabytes(*free)));
+}
+
+// A folder of an unfinished run has a journal and goes on; half-written siblings are harmless.
+Status check_output(FileSystem& files, const Path& output) {
+  if (!files.exists(output)) return {};
+  const Result<FileInfo> info = files.info(output);
+  if (!info) return info.error();
+  if (!info->is_folder) {
+    return usage_error(
+        "plan/output-not-empty",
+        fmt::format("{}: is a file; expected a new or empty folder", output.string()));
+  }
+  const Result<std::vector<std::string>> names = files.list(output);
+  if (!names) return names.error();
+  const auto is_ours = [](const std::string& file) { return file == ".lowbit-journal"; };
+  if (std::any_of(names->begin(), names->end(), is_ours)) return {};
+  const auto foreign = std::find_if(names->begin(), names->end(), [](const std::string& file) {
+    return !file.ends_with(".partial");
+  });
+  if (foreign == names->end()) return {};
+  return usage_error(
+      "plan/output-not-empty",
+      fmt::format("{}: holds '{}' and no unfinished run of ours; choose a new or empty "
+                  "folder",
+                  output.string(), *foreign));
+}
+
+Status check_windows(const Plan& plan) {
+  const std::int64_t length = plan.recipe.calibration.length;
+  if (!plan.recipe.needs_calibration() || length <= plan.model.max_positions) return {};
+  return usage_error(
+      "plan/window-too-long",
+      fmt::format("recipe '{}': calibration.length is {} and the model has {} positions; "
+                  "set a length (--seqlen) up to that",
+                  plan.recipe.name, length, plan.model.max_positions));
+}
+
+}  // namespace
+
+Status check_feasible(const Plan& plan, FileSystem& files, const Path& output) {
+  Status status = check_windows(plan);
+  if (status) status = check_output(files, output);
+  if (status) status = check_memory(plan, files);
+  if (status) status = check_disk(plan, files, output);
+  return status;
+}
+
+}  // namespace lowbit

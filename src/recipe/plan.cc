@@ -1,0 +1,203 @@
+#include "recipe/plan.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include "recipe/estimate.h"
+
+namespace lowbit {
+namespace {
+
+// Names match whole or at a dot: "model.layers.0.mlp.down_proj", "down_proj", "model.layers.0".
+bool matches(const std::string& linear, const std::string& pattern) {
+  return linear == pattern || linear.ends_with("." + pattern) || linear.starts_with(pattern + ".");
+}
+
+bool is_ignored(const Recipe& recipe, const std::string& linear) {
+  return std::any_of(recipe.ignore.begin(), recipe.ignore.end(),
+                     [&](const std::string& pattern) { return matches(linear, pattern); });
+}
+
+Status check_ignored_names(const Recipe& recipe, const ModelSpec& model) {
+  for (const std::string& pattern : recipe.ignore) {
+    // The head is never quantized; naming it is right even where it is tied to the embedding.
+    bool known = pattern == "lm_head" || pattern == model.head_name;
+    for (std::int64_t index = 0; index < model.blocks && !known; ++index) {
+      const BlockSpec block = model.block(index);
+      for (const LinearSpec* linear : block.linears())
+        known = known || matches(linear->name, pattern);
+    }
+    if (!known) {
+      return usage_error(
+          "plan/ignore-unknown",
+          fmt::format("recipe '{}': scheme.ignore names '{}', which is no linear of this "
+                      "{}; expected a name like '{}' or its last part",
+                      recipe.name, pattern, model.architecture, model.block(0).q.name));
+    }
+  }
+  return {};
+}
+
+// Linears whose group size had to change, by (wanted, row, used): suffixes by block.
+using Changed = std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>,
+                         std::map<std::int64_t, std::vector<std::string>>>;
+
+std::vector<std::string> describe_changes(const Changed& changed) {
+  std::vector<std::string> notices;
+  for (const auto& [sizes, by_block] : changed) {
+    const auto& [wanted, row, used] = sizes;
+    std::map<std::vector<std::string>, std::vector<std::int64_t>>
+        blocks_of;  // same linears: one notice
+    for (const auto& [block, linears] : by_block) blocks_of[linears].push_back(block);
+    for (const auto& [linears, blocks] : blocks_of) {
+      notices.push_back(
+          fmt::format("group size {} does not divide {} inputs: {} is used for {} of "
+                      "block{} {}",
+                      wanted, row, used, fmt::join(linears, ", "), blocks.size() > 1 ? "s" : "",
+                      fmt::join(blocks, ", ")));
+    }
+  }
+  return notices;
+}
+
+struct GroupSizes {
+  std::int64_t sensitive = 0;
+  std::int64_t moderate = 0;
+  std::int64_t robust = 0;
+
+  std::int64_t of(Sensitivity sensitivity) const {
+    if (sensitivity == Sensitivity::sensitive) return sensitive;
+    return sensitivity == Sensitivity::robust ? robust : moderate;
+  }
+};
+
+GroupSizes group_sizes(const Recipe& recipe) {
+  const std::int64_t base = recipe.weights.group_size;
+  if (recipe.allocate != "kurtosis-groups") return {base, base, base};
+  return {recipe.sensitive_group_size, base, recipe.robust_group_size};
+}
+
+// The scheme of one linear with a group size that divides its row.
+Result<LinearScheme> scheme_of(const Recipe& recipe, const LinearSpec& linear,
+                               std::int64_t wanted) {
+  LinearScheme scheme{recipe.weights, recipe.activations};
+  if (is_ignored(recipe, linear.name)) {
+    scheme.weight.bits = 16;
+    scheme.activation.bits = 16;
+    return scheme;
+  }
+  scheme.weight.group_size = wanted;
+  if (wanted > 0) {
+    const std::int64_t fitting = fitting_group_size(linear.in, wanted);
+    if (fitting <= 0) {
+      return bad_input("plan/group-size",
+                       fmt::format("{}: a row has {} inputs, and no allowed group size up to {} (a "
+                                   "multiple of 8) divides it; set scheme.weights.group_size=0 for "
+                                   "one group a row, or ignore this linear",
+                                   linear.name, linear.in, wanted));
+    }
+    scheme.weight.group_size = fitting;
+  }
+  scheme.activation.group_size = scheme.weight.group_size;
+  if (scheme.weight.group_size == 0) scheme.activation.per = ActivationGranularity::token;
+  return scheme;
+}
+
+std::string suffix(const LinearSpec& linear, const BlockSpec& block) {
+  return linear.name.substr(block.prefix.size() + 1);
+}
+
+Status plan_blocks(Plan& plan, const std::vector<Sensitivity>& split) {
+  const GroupSizes sizes = group_sizes(plan.recipe);
+  Changed changed;
+  for (std::int64_t index = 0; index < plan.model.blocks; ++index) {
+    const BlockSpec spec = plan.model.block(index);
+    PlannedBlock block;
+    block.sensitivity = split[static_cast<std::size_t>(index)];
+    const std::int64_t wanted = sizes.of(block.sensitivity);
+    for (const LinearSpec* linear : spec.linears()) {
+      const Result<LinearScheme> scheme = scheme_of(plan.recipe, *linear, wanted);
+      if (!scheme) return scheme.error();
+      if (scheme->weight.quantized() && scheme->weight.group_size != wanted) {
+        changed[{wanted, linear->in, scheme->weight.group_size}][index].push_back(
+            suffix(*linear, spec));
+      }
+      block.linears.push_back({*linear, *scheme});
+    }
+    plan.blocks.push_back(std::move(block));
+  }
+  for (std::string& notice : describe_changes(changed)) plan.notices.push_back(std::move(notice));
+  return {};
+}
+
+// By kurtosis where the recipe asks for it; else no block is told from another.
+Result<std::vector<Sensitivity>> sensitivities(const Checkpoint& checkpoint, Plan& plan) {
+  const auto blocks = static_cast<std::size_t>(plan.model.blocks);
+  if (plan.recipe.allocate != "kurtosis-groups") {
+    return std::vector<Sensitivity>(blocks, Sensitivity::moderate);
+  }
+  const Result<std::vector<BlockStatistics>> statistics = weight_statistics(checkpoint, plan.model);
+  if (!statistics) return statistics.error();
+  std::vector<double> kurtosis;
+  for (const BlockStatistics& block : *statistics) kurtosis.push_back(block.kurtosis);
+  std::vector<Sensitivity> split = split_by_sensitivity(kurtosis);
+  const auto count = [&](Sensitivity wanted) {
+    return std::count(split.begin(), split.end(), wanted);
+  };
+  if (blocks < 15) {
+    plan.notices.push_back(
+        fmt::format("{} blocks: the published split selects none below 15; by our rule {} "
+                    "sensitive and {} robust",
+                    blocks, count(Sensitivity::sensitive), count(Sensitivity::robust)));
+  }
+  return split;
+}
+
+Status check_quantizes_something(const Plan& plan) {
+  for (const PlannedBlock& block : plan.blocks) {
+    for (const PlannedLinear& planned : block.linears) {
+      if (planned.scheme.weight.quantized()) return {};
+    }
+  }
+  return usage_error(
+      "plan/ignore-unknown",
+      fmt::format("recipe '{}': scheme.ignore leaves every linear in float; nothing is "
+                  "left to quantize",
+                  plan.recipe.name));
+}
+
+}  // namespace
+
+QuantizationMap Plan::quantization() const {
+  QuantizationMap map;
+  for (const PlannedBlock& block : blocks) {
+    for (const PlannedLinear& planned : block.linears) {
+      if (planned.scheme.weight.quantized()) map.set(planned.linear.name, planned.scheme);
+    }
+  }
+  return map;
+}
+
+Result<Plan> make_plan(const Checkpoint& checkpoint, const Recipe& recipe, PlanOptions options) {
+  Result<ModelSpec> model = read_model_spec(checkpoint.config());
+  if (!model) return within(checkpoint.folder() / "config.json", std::move(model).error());
+  Plan plan;
+  plan.recipe = recipe;
+  plan.model = std::move(*model);
+  const Status ignored = check_ignored_names(recipe, plan.model);
+  if (!ignored) return ignored.error();
+  const Result<std::vector<Sensitivity>> split = sensitivities(checkpoint, plan);
+  if (!split) return split.error();
+  Status done = plan_blocks(plan, *split);
+  if (done) done = check_quantizes_something(plan);
+  if (done) done = estimate(plan, checkpoint, options);
+  if (!done) return done.error();
+  return plan;
+}
+
+}  // namespace lowbit

@@ -1,0 +1,264 @@
+#include "recipe/recipe_keys.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cmath>
+#include <utility>
+
+namespace lowbit {
+namespace {
+
+template <typename Owner, typename Integer>
+RecipeKey<Owner> integer(std::string key, Integer Owner::*member, Integer low, Integer high) {
+  const auto set = [=](Owner& owner, const RecipeValue& value) {
+    const auto* number = std::get_if<std::int64_t>(&value);
+    if (number == nullptr || *number < low || *number > high) return false;
+    owner.*member = static_cast<Integer>(*number);
+    return true;
+  };
+  return {std::move(key), fmt::format("an integer from {} to {}", low, high),
+          [=](const Owner& owner) { return RecipeValue(std::int64_t{owner.*member}); }, set};
+}
+
+template <typename Owner>
+RecipeKey<Owner> number(std::string key, double Owner::*member, double low, double high) {
+  const auto set = [=](Owner& owner, const RecipeValue& value) {
+    const auto* whole = std::get_if<std::int64_t>(&value);
+    const auto* real = std::get_if<double>(&value);
+    if (whole == nullptr && real == nullptr) return false;
+    const double wanted = real != nullptr ? *real : static_cast<double>(*whole);
+    if (!std::isfinite(wanted) || wanted < low || wanted > high) return false;
+    owner.*member = wanted;
+    return true;
+  };
+  return {std::move(key), fmt::format("a number from {} to {}", low, high),
+          [=](const Owner& owner) { return RecipeValue(owner.*member); }, set};
+}
+
+template <typename Owner>
+RecipeKey<Owner> flag(std::string key, bool Owner::*member) {
+  const auto set = [=](Owner& owner, const RecipeValue& value) {
+    if (!std::holds_alternative<bool>(value)) return false;
+    owner.*member = std::get<bool>(value);
+    return true;
+  };
+  return {std::move(key), "true or false",
+          [=](const Owner& owner) { return RecipeValue(owner.*member); }, set};
+}
+
+template <typename Owner>
+RecipeKey<Owner> text(std::string key, std::string Owner::*member) {
+  const auto set = [=](Owner& owner, const RecipeValue& value) {
+    if (!std::holds_alternative<std::string>(value)) return false;
+    owner.*member = std::get<std::string>(value);
+    return true;
+  };
+  return {std::move(key), "a string",
+          [=](const Owner& owner) { return RecipeValue(owner.*member); }, set};
+}
+
+template <typename Owner>
+RecipeKey<Owner> texts(std::string key, std::vector<std::string> Owner::*member) {
+  const auto set = [=](Owner& owner, const RecipeValue& value) {
+    if (!std::holds_alternative<std::vector<std::string>>(value)) return false;
+    owner.*member = std::get<std::vector<std::string>>(value);
+    return true;
+  };
+  return {std::move(key), "a list of strings",
+          [=](const Owner& owner) { return RecipeValue(owner.*member); }, set};
+}
+
+// Bits of a value that may also stay as it is.
+template <typename Owner>
+RecipeKey<Owner> bits_or_float(std::string key, int Owner::*member) {
+  const auto set = [=](Owner& owner, const RecipeValue& value) {
+    const auto* bits = std::get_if<std::int64_t>(&value);
+    if (bits == nullptr || ((*bits < 2 || *bits > 8) && *bits != 16)) return false;
+    owner.*member = static_cast<int>(*bits);
+    return true;
+  };
+  return {std::move(key), "an integer from 2 to 8, or 16 for float",
+          [=](const Owner& owner) { return RecipeValue(std::int64_t{owner.*member}); }, set};
+}
+
+// A group size that a layout can hold: 0 for a whole row, else whole bytes at every bit width.
+template <typename Owner>
+RecipeKey<Owner> group_size(std::string key, std::int64_t Owner::*member) {
+  const auto set = [=](Owner& owner, const RecipeValue& value) {
+    const auto* size = std::get_if<std::int64_t>(&value);
+    if (size == nullptr || *size < 0 || *size > 65536 || *size % 8 != 0) return false;
+    owner.*member = *size;
+    return true;
+  };
+  return {std::move(key), "a multiple of 8 up to 65536, or 0 for a whole row",
+          [=](const Owner& owner) { return RecipeValue(owner.*member); }, set};
+}
+
+RecipeKey<ActivationScheme> granularity() {
+  const auto get = [](const ActivationScheme& scheme) {
+    return RecipeValue(
+        std::string(scheme.per == ActivationGranularity::token ? "token" : "token-group"));
+  };
+  const auto set = [](ActivationScheme& scheme, const RecipeValue& value) {
+    const auto* per = std::get_if<std::string>(&value);
+    if (per == nullptr || (*per != "token" && *per != "token-group")) return false;
+    scheme.per =
+        *per == "token" ? ActivationGranularity::token : ActivationGranularity::token_group;
+    return true;
+  };
+  return {"per", "\"token\" or \"token-group\"", get, set};
+}
+
+// Static activation ranges do not exist yet; the key is there so that a recipe can say what it
+// means.
+RecipeKey<ActivationScheme> dynamic() {
+  return {"dynamic", "true", [](const ActivationScheme&) { return RecipeValue(true); },
+          [](ActivationScheme&, const RecipeValue& value) { return value == RecipeValue(true); }};
+}
+
+// What is trained is what has a rate; a name without one would silently stay as it is.
+RecipeKey<LearnSpec> trained() {
+  const auto get = [](const LearnSpec& spec) {
+    std::vector<std::string> names;
+    if (spec.scale_rate > 0) names.emplace_back("scale");
+    if (spec.zero_rate > 0) names.emplace_back("zero");
+    return RecipeValue(names);
+  };
+  const auto set = [](LearnSpec& spec, const RecipeValue& value) {
+    const auto* names = std::get_if<std::vector<std::string>>(&value);
+    if (names == nullptr) return false;
+    bool scale = false;
+    bool zero = false;
+    for (const std::string& name : *names) {
+      if (name != "scale" && name != "zero") return false;
+      (name == "scale" ? scale : zero) = true;
+    }
+    if ((scale && spec.scale_rate == 0) || (zero && spec.zero_rate == 0)) return false;
+    if (!scale) spec.scale_rate = 0;
+    if (!zero) spec.zero_rate = 0;
+    return true;
+  };
+  return {"train", "a list of \"scale\" and \"zero\", each with a rate above 0", get, set};
+}
+
+// The keys of a member struct, under a prefix, as keys of the whole.
+template <typename Part>
+void lift(std::vector<RecipeKey<Recipe>>& keys, const std::string& prefix, Part Recipe::*part,
+          std::vector<RecipeKey<Part>> part_keys) {
+  for (RecipeKey<Part>& key : part_keys) {
+    keys.push_back(
+        {prefix + key.key, key.allowed, [=](const Recipe& recipe) { return key.get(recipe.*part); },
+         [=](Recipe& recipe, const RecipeValue& value) { return key.set(recipe.*part, value); }});
+  }
+}
+
+std::vector<RecipeKey<Recipe>> make_recipe_keys() {
+  std::vector<RecipeKey<Recipe>> keys;
+  keys.push_back(text("name", &Recipe::name));
+  lift(keys, "scheme.weights.", &Recipe::weights,
+       {integer("bits", &WeightScheme::bits, 2, 8),
+        group_size("group_size", &WeightScheme::group_size),
+        flag("symmetric", &WeightScheme::symmetric)});
+  lift(keys, "scheme.activations.", &Recipe::activations,
+       {bits_or_float("bits", &ActivationScheme::bits), granularity(),
+        flag("symmetric", &ActivationScheme::symmetric), dynamic()});
+  keys.push_back(texts("scheme.ignore", &Recipe::ignore));
+  using Count = std::int64_t;
+  lift(keys, "calibration.", &Recipe::calibration,
+       {integer("windows", &CalibrationSpec::windows, Count{1}, Count{1} << 20),
+        integer("length", &CalibrationSpec::length, Count{2}, Count{1} << 20),
+        integer("validation_windows", &CalibrationSpec::validation_windows, Count{0},
+                Count{1} << 20),
+        integer("seed", &CalibrationSpec::seed, Count{0}, INT64_MAX)});
+  return keys;
+}
+
+std::vector<RecipeKey<LearnSpec>> make_learn_keys() {
+  using Count = std::int64_t;
+  return {
+      number("rate.scale", &LearnSpec::scale_rate, 0, 1),
+      number("rate.zero", &LearnSpec::zero_rate, 0, 1),
+      trained(),  // after the rates, which it looks at
+      flag("relative_scale_rate", &LearnSpec::relative_scale_rate),
+      number("loss.mse", &LearnSpec::mse, 0, 1e6),
+      number("loss.token_relation", &LearnSpec::token_relation, 0, 1e6),
+      number("loss.sinkhorn", &LearnSpec::sinkhorn, 0, 1e6),
+      flag("normalized_mse", &LearnSpec::normalized_mse),
+      integer("relation_tokens", &LearnSpec::relation_tokens, Count{0}, Count{1} << 20),
+      integer("epochs", &LearnSpec::epochs, Count{0}, Count{1000}),
+      integer("batch", &LearnSpec::batch, Count{1}, Count{1024}),
+      flag("keep_best", &LearnSpec::keep_best),
+  };
+}
+
+}  // namespace
+
+const std::vector<RecipeKey<Recipe>>& recipe_keys() {
+  static const std::vector<RecipeKey<Recipe>> kKeys = make_recipe_keys();
+  return kKeys;
+}
+
+const std::vector<RecipeKey<Recipe>>& allocate_keys() {
+  static const std::vector<RecipeKey<Recipe>> kKeys = {
+      group_size("sensitive", &Recipe::sensitive_group_size),
+      group_size("robust", &Recipe::robust_group_size),
+  };
+  return kKeys;
+}
+
+const std::vector<RecipeKey<LearnSpec>>& learn_keys() {
+  static const std::vector<RecipeKey<LearnSpec>> kKeys = make_learn_keys();
+  return kKeys;
+}
+
+const std::vector<PassKind>& pass_kinds() {
+  static const std::vector<PassKind> kKinds = {
+      {"allocate", "uniform", [](Recipe& recipe) { recipe.allocate = "uniform"; }},
+      {"allocate", "kurtosis-groups", [](Recipe& recipe) { recipe.allocate = "kurtosis-groups"; }},
+      {"range", "min-max", [](Recipe& recipe) { recipe.range = RangeMethod::min_max; }},
+      {"range", "mse-search", [](Recipe& recipe) { recipe.range = RangeMethod::mse_search; }},
+      {"learn", "block", [](Recipe& recipe) { recipe.learn.emplace_back(); }},
+  };
+  return kKinds;
+}
+
+const PassKind* find_pass(std::string_view use) {
+  for (const PassKind& kind : pass_kinds()) {
+    if (kind.use() == use) return &kind;
+  }
+  return nullptr;
+}
+
+std::string to_toml(const RecipeValue& value) {
+  struct Writer {
+    std::string operator()(bool flag) const { return flag ? "true" : "false"; }
+    std::string operator()(std::int64_t number) const { return fmt::format("{}", number); }
+    std::string operator()(double number) const {
+      const std::string digits = fmt::format("{}", number);
+      // 1 would be read back as an integer; that is allowed, but a reader of the file should see a
+      // real.
+      return digits.find_first_of(".e") == std::string::npos ? digits + ".0" : digits;
+    }
+    std::string operator()(const std::string& text) const {
+      std::string quoted = "\"";
+      for (const char letter : text) {
+        if (letter == '"' || letter == '\\') quoted += '\\';
+        if (static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f) {
+          quoted += fmt::format("\\u{:04X}", static_cast<unsigned>(letter));
+        } else {
+          quoted += letter;
+        }
+      }
+      return quoted + '"';
+    }
+    std::string operator()(const std::vector<std::string>& list) const {
+      std::vector<std::string> quoted;
+      for (const std::string& text : list) quoted.push_back((*this)(text));
+      return fmt::format("[{}]", fmt::join(quoted, ", "));
+    }
+  };
+  return std::visit(Writer{}, value);
+}
+
+}  // namespace lowbit
