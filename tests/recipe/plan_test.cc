@@ -1,0 +1,171 @@
+// Plans of small models: group sizes, sizes on disk, notices, refusals.
+#include "recipe/plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "recipe/estimate.h"
+#include "recipe/llama_folder.h"
+
+namespace lowbit {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Recipe recipe_of(const std::string& name) { return load_recipe(real_file_system(), name).value(); }
+
+Plan plan_of(const LlamaFolder& folder, const Recipe& recipe, PlanOptions options = {}) {
+  Result<Plan> plan = make_plan(folder.open(), recipe, options);
+  EXPECT_TRUE(plan.ok()) << (plan.ok() ? "" : plan.error().message);
+  return plan.ok() ? std::move(plan).value() : Plan{};
+}
+
+TEST(StoredBits, FollowTheTableOfTheFormat) {
+  const LinearSpec linear{.name = "x", .out = 4096, .in = 4096, .bias = false};
+  const auto bits = [&](int width, std::int64_t group, bool symmetric) {
+    const auto stored =
+        static_cast<double>(stored_bits(linear, {width, group, symmetric}, DType::bf16));
+    return (stored - 16 * 8) / (4096.0 * 4096.0);
+  };
+  EXPECT_DOUBLE_EQ(bits(2, 32, true), 2.5);
+  EXPECT_DOUBLE_EQ(bits(2, 128, false), 2.140625);
+  EXPECT_DOUBLE_EQ(bits(3, 32, false), 3.59375);
+  EXPECT_DOUBLE_EQ(bits(3, 256, true), 3.0625);
+  EXPECT_DOUBLE_EQ(bits(4, 128, false), 4.15625);
+  EXPECT_DOUBLE_EQ(bits(4, 0, true), 4.0 + 16.0 / 4096);
+  EXPECT_DOUBLE_EQ(static_cast<double>(stored_bits(linear, {16, 128, false}, DType::bf16)),
+                   4096.0 * 4096 * 16);
+}
+
+TEST(StoredBits, CountWholeWords) {
+  const LinearSpec linear{.name = "x", .out = 5, .in = 24, .bias = false};
+  // codes 5 rows x ceil(72 / 32) words, scales 5 x 3 x 16, zeros 3 columns x 1 word, shape 16 bytes
+  EXPECT_EQ(stored_bits(linear, {3, 8, false}, DType::bf16),
+            5U * 3 * 32 + 5 * 3 * 16 + 3 * 32 + 128);
+}
+
+TEST(Plan, GivesEveryLinearTheBaseGroupWhereItFits) {
+  const LlamaFolder folder({.blocks = 2, .hidden = 128, .ffn = 256});
+  const Plan plan = plan_of(folder, recipe_of("rtn-w4a4"));
+  ASSERT_EQ(plan.blocks.size(), 2U);
+  EXPECT_THAT(plan.notices, ElementsAre());
+  for (const PlannedBlock& block : plan.blocks) {
+    ASSERT_EQ(block.linears.size(), 7U);
+    for (const PlannedLinear& planned : block.linears) {
+      EXPECT_EQ(planned.scheme.weight, (WeightScheme{4, 128, false}));
+      EXPECT_EQ(planned.scheme.activation.group_size, 128);
+    }
+  }
+  EXPECT_EQ(plan.quantization().schemes().size(), 14U);
+}
+
+TEST(Plan, ShrinksAGroupThatDoesNotDivideAndSaysSoOnce) {
+  const LlamaFolder folder({.blocks = 2, .hidden = 384, .ffn = 128});
+  Recipe recipe = recipe_of("rtn-w4a4");
+  recipe.weights.group_size = 256;
+  const Plan plan = plan_of(folder, recipe);
+  EXPECT_EQ(plan.blocks[0].linears[0].scheme.weight.group_size, 192);
+  EXPECT_EQ(plan.blocks[0].linears[0].scheme.activation.group_size, 192);
+  EXPECT_EQ(plan.blocks[0].linears[6].scheme.weight.group_size, 128) << "a whole row";
+  EXPECT_THAT(
+      plan.notices,
+      ElementsAre("group size 256 does not divide 128 inputs: 128 is used for mlp.down_proj of "
+                  "blocks 0, 1",
+                  "group size 256 does not divide 384 inputs: 192 is used for self_attn.q_proj, "
+                  "self_attn.k_proj, self_attn.v_proj, self_attn.o_proj, mlp.gate_proj, "
+                  "mlp.up_proj of blocks 0, 1"));
+}
+
+TEST(Plan, RefusesARowThatNoGroupDividesAndNamesTheLayer) {
+  const LlamaFolder folder({.blocks = 1, .hidden = 64, .ffn = 94});
+  Recipe recipe = recipe_of("rtn-w4a16");
+  recipe.weights.group_size = 32;
+  const Result<Plan> plan = make_plan(folder.open(), recipe, {});
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(plan.error().code, "plan/group-size");
+  EXPECT_THAT(plan.error().message,
+              AllOf(HasSubstr("model.layers.0.mlp.down_proj"), HasSubstr("94")));
+  recipe.weights.group_size = 0;
+  EXPECT_TRUE(make_plan(folder.open(), recipe, {}).ok()) << "a whole row is always possible";
+}
+
+TEST(Plan, QuantizesActivationsPerTokenWhereAGroupIsAWholeRow) {
+  const LlamaFolder folder({.blocks = 1});
+  Recipe recipe = recipe_of("rtn-w4a4");
+  recipe.weights.group_size = 0;
+  const Plan plan = plan_of(folder, recipe);
+  EXPECT_EQ(plan.blocks[0].linears[0].scheme.activation.per, ActivationGranularity::token);
+}
+
+TEST(Plan, AllocatesGroupsByKurtosis) {
+  const LlamaFolder folder({.blocks = 8, .hidden = 256, .ffn = 256});
+  const Plan plan = plan_of(folder, recipe_of("paper/frm-w4a16"));
+  int robust = 0;
+  int sensitive = 0;
+  for (const PlannedBlock& block : plan.blocks) {
+    const std::int64_t group = block.linears[0].scheme.weight.group_size;
+    if (block.sensitivity == Sensitivity::robust) ++robust, EXPECT_EQ(group, 256);
+    if (block.sensitivity == Sensitivity::moderate) EXPECT_EQ(group, 128);
+    if (block.sensitivity == Sensitivity::sensitive) ++sensitive, EXPECT_EQ(group, 32);
+  }
+  EXPECT_EQ(robust, 1);
+  EXPECT_EQ(sensitive, 1);
+  EXPECT_THAT(plan.notices, ElementsAre(HasSubstr("8 blocks")));
+}
+
+TEST(Plan, LeavesIgnoredLinearsInFloat) {
+  const LlamaFolder folder({.blocks = 2, .hidden = 128, .ffn = 128});
+  Recipe recipe = recipe_of("rtn-w4a4");
+  recipe.ignore = {"lm_head", "down_proj", "model.layers.1.self_attn.q_proj"};
+  const Plan plan = plan_of(folder, recipe);
+  EXPECT_EQ(plan.quantization().schemes().size(), 11U);
+  EXPECT_EQ(plan.quantization().find("model.layers.0.mlp.down_proj"), nullptr);
+  EXPECT_EQ(plan.quantization().find("model.layers.1.self_attn.q_proj"), nullptr);
+  EXPECT_NE(plan.quantization().find("model.layers.0.self_attn.q_proj"), nullptr);
+  EXPECT_GT(plan.bits_per_weight, plan_of(folder, recipe_of("rtn-w4a4")).bits_per_weight + 1);
+}
+
+TEST(Plan, RefusesToIgnoreWhatIsNotThere) {
+  const LlamaFolder folder({.blocks = 1});
+  Recipe recipe = recipe_of("rtn-w4a4");
+  for (const char* name : {"c_proj", "proj", "model.layers.9", ""}) {
+    recipe.ignore = {name};
+    const Result<Plan> plan = make_plan(folder.open(), recipe, {});
+    ASSERT_FALSE(plan.ok()) << name;
+    EXPECT_EQ(plan.error().code, "plan/ignore-unknown");
+  }
+}
+
+TEST(Plan, RefusesToQuantizeNothing) {
+  const LlamaFolder folder({.blocks = 1});
+  Recipe recipe = recipe_of("rtn-w4a4");
+  recipe.ignore = {"self_attn.q_proj", "model.layers.0"};
+  EXPECT_FALSE(make_plan(folder.open(), recipe, {}).ok());
+}
+
+TEST(Plan, MovesStreamsFromMemoryToDisk) {
+  const LlamaFolder folder({.blocks = 4});
+  Recipe recipe = recipe_of("frm-w4a4");
+  recipe.calibration = {.windows = 100, .length = 128, .validation_windows = 28, .seed = 1};
+  const Plan in_memory = plan_of(folder, recipe);
+  const Plan on_disk = plan_of(folder, recipe, {.streams_on_disk = true});
+  const std::uint64_t streams = 2ULL * 128 * 128 * 64 * 2;
+  EXPECT_EQ(in_memory.peak_memory_bytes - on_disk.peak_memory_bytes, streams);
+  EXPECT_EQ(in_memory.scratch_disk_bytes, 0U);
+  EXPECT_EQ(on_disk.scratch_disk_bytes, streams);
+}
+
+TEST(Plan, TakesMoreTimeForMoreEpochs) {
+  const LlamaFolder folder({.blocks = 4});
+  Recipe recipe = recipe_of("frm-w4a4");
+  const double one = plan_of(folder, recipe).seconds;
+  recipe.learn[0].epochs = 3;
+  const double three = plan_of(folder, recipe).seconds;
+  EXPECT_GT(three, one * 1.5);
+  EXPECT_LT(plan_of(folder, recipe_of("rtn-w4a4")).seconds, one / 100);
+}
+
+}  // namespace
+}  // namespace lowbit

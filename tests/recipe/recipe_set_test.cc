@@ -1,0 +1,81 @@
+// `--set KEY=VALUE` on a recipe.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "recipe/recipe.h"
+
+namespace lowbit {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+Recipe frm() { return load_recipe(real_file_system(), "frm-w4a4").value(); }
+
+Error refused(const std::string& assignment) {
+  Recipe recipe = frm();
+  const std::string before = to_toml(recipe);
+  const Status status = set_recipe_key(recipe, assignment);
+  EXPECT_FALSE(status.ok()) << assignment;
+  EXPECT_EQ(to_toml(recipe), before) << "a refused assignment changes nothing";
+  return status.ok() ? Error{} : status.error();
+}
+
+TEST(SetRecipeKey, ChangesAnyKeyOfTheFile) {
+  Recipe recipe = frm();
+  for (const char* assignment :
+       {"name=mine", "scheme.weights.bits=3", "scheme.weights.symmetric=true",
+        "scheme.activations.per=token", "scheme.ignore=[\"lm_head\", \"down_proj\"]",
+        "calibration.windows=16", "learn.epochs=2", "learn.rate.scale=1e-3", "learn.loss.mse=0",
+        "learn.train=[\"scale\"]", "allocate.robust=512", "range=mse-search"}) {
+    const Status status = set_recipe_key(recipe, assignment);
+    EXPECT_TRUE(status.ok()) << assignment << ": " << status.error().message;
+  }
+  EXPECT_EQ(recipe.name, "mine");
+  EXPECT_EQ(recipe.weights, (WeightScheme{3, 128, true}));
+  EXPECT_EQ(recipe.activations.per, ActivationGranularity::token);
+  EXPECT_EQ(recipe.ignore, (std::vector<std::string>{"lm_head", "down_proj"}));
+  EXPECT_EQ(recipe.calibration.windows, 16);
+  EXPECT_EQ(recipe.learn[0].epochs, 2);
+  EXPECT_EQ(recipe.learn[0].scale_rate, 1e-3);
+  EXPECT_EQ(recipe.learn[0].zero_rate, 0);
+  EXPECT_EQ(recipe.learn[0].mse, 0);
+  EXPECT_EQ(recipe.robust_group_size, 512);
+  EXPECT_EQ(recipe.range, RangeMethod::mse_search);
+}
+
+TEST(SetRecipeKey, SwitchesThePassOfAStage) {
+  Recipe recipe = frm();
+  ASSERT_TRUE(set_recipe_key(recipe, "allocate=uniform").ok());
+  EXPECT_EQ(recipe.allocate, "uniform");
+  const Error error = refused("allocate=random");
+  EXPECT_EQ(error.code, "recipe/unknown-pass");
+  EXPECT_THAT(error.message, HasSubstr("kurtosis-groups"));
+}
+
+TEST(SetRecipeKey, RefusesUnknownKeysAndListsThem) {
+  const Error error = refused("epochs=2");
+  EXPECT_EQ(error.code, "recipe/unknown-key");
+  EXPECT_THAT(error.message, AllOf(HasSubstr("'epochs'"), HasSubstr("learn.epochs")));
+  EXPECT_EQ(refused("learn.epoch=2").code, "recipe/unknown-key");
+}
+
+TEST(SetRecipeKey, RefusesBadValues) {
+  EXPECT_EQ(refused("learn.epochs=two").code, "recipe/bad-value");
+  EXPECT_EQ(refused("learn.epochs=-1").code, "recipe/bad-value");
+  EXPECT_EQ(refused("learn.epochs=99999999999999999999").code, "recipe/syntax");
+  EXPECT_EQ(refused("learn.epochs=").code, "recipe/syntax");
+  EXPECT_EQ(refused("learn.epochs").code, "recipe/syntax");
+  EXPECT_EQ(refused("=3").code, "recipe/syntax");
+  EXPECT_EQ(refused("learn.epochs=2\nname=\"x\"").code, "recipe/syntax");
+}
+
+TEST(SetRecipeKey, RefusesLearnKeysOfARecipeThatDoesNotLearn) {
+  Recipe recipe = load_recipe(real_file_system(), "rtn-w4a4").value();
+  const Status status = set_recipe_key(recipe, "learn.epochs=2");
+  ASSERT_FALSE(status.ok());
+  EXPECT_THAT(status.error().message, HasSubstr("'rtn-w4a4' has no learn pass"));
+}
+
+}  // namespace
+}  // namespace lowbit
