@@ -1,13 +1,15 @@
 // The one door to the file system: all reading, writing, syncing and renaming goes through it, so
 // that a test can cut a write short, fill the disk or stop the program at the n-th operation.
 //
-// Every call returns an Error of kind environment that names the path (a missing file is
-// "file/missing", a full disk "file/no-space" with the bytes wanted). Thread-safe.
+// Every call returns an Error of kind environment that names the path: file/{missing, permission,
+// no-space (with the bytes wanted and free), too-large, is-folder, not-a-folder, not-regular,
+// read-only, too-many-open, no-memory, failed}. Thread-safe.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -20,7 +22,9 @@ namespace lowbit {
 
 using Path = std::filesystem::path;
 
-// A read-only mapping; the bytes live as long as the object.
+// A read-only mapping; the bytes live as long as the object. Nothing guards against another program
+// that cuts the file meanwhile: touching a page past the new end is SIGBUS. Output is renamed into
+// place, never rewritten, so our own files are safe from that.
 class MappedFile {
  public:
   virtual ~MappedFile() = default;
@@ -64,7 +68,12 @@ class FileSystem {
 FileSystem& real_file_system();
 
 // Writes a file so that it is either there whole or not at all: written to a sibling
-// ("NAME.partial"), synced, renamed, the folder synced.
+// ("NAME.partial"), synced, renamed, the folder synced. After a failure the sibling is removed.
 Status write_whole(FileSystem& files, const Path& path, std::string_view content);
+// The same for content that `fill` writes piece by piece.
+Status write_aside(FileSystem& files, const Path& path,
+                   const std::function<Status(WritableFile&)>& fill);
+Path partial_path(const Path& path);   // the sibling
+Path parent_folder(const Path& path);  // "." for a bare name
 
 }  // namespace lowbit

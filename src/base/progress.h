@@ -9,8 +9,9 @@ namespace lowbit {
 
 class Progress {
  public:
-  Progress(std::string label, std::int64_t total);  // total in any unit; draws nothing before update
-  ~Progress();                                      // ends the line
+  Progress(std::string label,
+           std::int64_t total);  // total in any unit; draws nothing before update
+  ~Progress();                   // ends the line
   void update(std::int64_t done, const std::string& detail = {});
 
  private:
@@ -20,8 +21,8 @@ class Progress {
   bool terminal_;
 };
 
-// Set by SIGINT and SIGTERM once install_interrupt_handler was called; long loops look at it between
-// steps and return an Error of kind interrupted.
+// Set by SIGINT and SIGTERM once install_interrupt_handler was called; long loops look at it
+// between steps and return an Error of kind interrupted.
 void install_interrupt_handler();
 bool interrupted();
 

@@ -6,7 +6,8 @@
 
 namespace lowbit {
 
-// Threads used by every parallel loop of ours; at first the processor's count. Set it once, at start.
+// Threads used by every parallel loop of ours; at first the processor's count. Set it once, at
+// start.
 void set_thread_count(int count);
 int thread_count();
 

@@ -1,6 +1,6 @@
 // A Hugging Face checkpoint folder: config.json and one or several safetensors files, mapped.
 //
-// Errors beside those of safetensors.h: checkpoint/{no-config, no-weights, bad-index,
+// Errors beside those of safetensors.h: checkpoint/{no-config, bad-config, no-weights, bad-index,
 // path-leaves-folder, missing-shard, not-in-shard, duplicate-tensor, missing-tensor, wrong-shape,
 // wrong-dtype, non-finite}.
 #pragma once
@@ -46,6 +46,9 @@ class Checkpoint {
                                         std::int64_t begin, std::int64_t end) const;
 
  private:
+  // Fills where_ and checks it against the index (empty for a single file).
+  Status place_tensors(const std::map<std::string, std::string>& weight_map);
+
   FileSystem* files_ = nullptr;
   Path folder_;
   OrderedJson config_;

@@ -23,12 +23,14 @@ struct JournalFile {
 
 class Journal {
  public:
-  // A named fingerprint of everything that decides the output: ("weights model.safetensors", sha256),
+  // A named fingerprint of everything that decides the output: ("weights model.safetensors",
+  // sha256),
   // ("seed", "42"), ...; order matters only for which difference is named first.
   using Inputs = std::vector<std::pair<std::string, std::string>>;
 
-  // Starts a journal in `folder` (made if missing), or continues the one there. A folder that has other
-  // files and no journal is "journal/foreign-folder". Files of finished steps are checked by size and sum.
+  // Starts a journal in `folder` (made if missing), or continues the one there. A folder that has
+  // other files and no journal is "journal/foreign-folder". Files of finished steps are checked by
+  // size and sum.
   static Result<Journal> open(FileSystem& files, const Path& folder, const Inputs& inputs);
   // Forgets a run in this folder: removes the journal's files and the journal (`--restart`).
   static Status discard(FileSystem& files, const Path& folder);

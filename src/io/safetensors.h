@@ -62,7 +62,8 @@ struct TensorToWrite {
 
 // Writes to a sibling, syncs, renames and syncs the folder: the file is there whole or not at all.
 // The order of tensors is kept; the same input gives the same bytes.
-Status write_safetensors(FileSystem& files, const Path& path, std::span<const TensorToWrite> tensors,
+Status write_safetensors(FileSystem& files, const Path& path,
+                         std::span<const TensorToWrite> tensors,
                          const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
 }  // namespace lowbit

@@ -1,0 +1,166 @@
+// A small persistent pool: workers sleep between loops, wake up together, and take pieces of the
+// loop by a shared counter. Which thread runs a piece depends on timing; where the pieces are cut
+// does not.
+#include "base/threads.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/check.h"
+
+namespace lowbit {
+namespace {
+
+using Body = std::function<void(std::int64_t, std::int64_t)>;
+
+constexpr int kMaxThreads = 1024;
+
+int processors_we_may_use() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  int count = 0;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) count = CPU_COUNT(&allowed);
+  if (count == 0) count = static_cast<int>(std::thread::hardware_concurrency());
+  return std::clamp(count, 1, kMaxThreads);
+}
+
+// True on a thread that is inside a loop: loops within it run on that thread alone.
+thread_local bool inside_loop = false;
+
+// One loop: `pieces` nearly equal parts of [0, count).
+struct Loop {
+  const Body* body;
+  std::int64_t count;
+  std::int64_t pieces;
+  std::atomic<std::int64_t> next{0};
+  std::mutex failure_guard = {};
+  std::exception_ptr failure = nullptr;
+
+  // Piece i begins here. Not count * i / pieces, which could overflow.
+  std::int64_t cut(std::int64_t i) const {
+    return count / pieces * i + std::min(i, count % pieces);
+  }
+
+  void run_pieces() {
+    for (std::int64_t i = next.fetch_add(1); i < pieces; i = next.fetch_add(1)) {
+      try {
+        (*body)(cut(i), cut(i + 1));
+      } catch (...) {  // of third-party code; thrown again on the thread that began the loop
+        const std::lock_guard lock(failure_guard);
+        if (!failure) failure = std::current_exception();
+      }
+    }
+  }
+};
+
+class Pool {
+ public:
+  explicit Pool(int threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  }
+
+  ~Pool() {
+    {
+      const std::lock_guard lock(guard_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Runs the loop on all workers and the caller; returns when every piece is done.
+  void run(Loop& loop) {
+    {
+      const std::lock_guard lock(guard_);
+      loop_ = &loop;
+      ++generation_;
+      busy_ = workers_.size();
+    }
+    wake_.notify_all();
+    loop.run_pieces();
+    std::unique_lock lock(guard_);
+    done_.wait(lock, [this] { return busy_ == 0; });
+    loop_ = nullptr;
+  }
+
+ private:
+  void work() {
+    inside_loop = true;
+    std::uint64_t seen = 0;
+    std::unique_lock lock(guard_);
+    while (true) {
+      wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+      if (stopping_) return;
+      seen = generation_;
+      Loop* loop = loop_;
+      lock.unlock();
+      loop->run_pieces();
+      lock.lock();
+      if (--busy_ == 0) done_.notify_one();
+    }
+  }
+
+  std::mutex guard_;
+  std::condition_variable wake_, done_;
+  Loop* loop_ = nullptr;
+  std::uint64_t generation_ = 0;
+  std::size_t busy_ = 0;
+  bool stopping_ = false;
+  std::vector<std::thread> workers_;
+};
+
+// The program's threads. Started at the first loop that has work for them.
+struct Threads {
+  std::mutex one_loop_at_a_time;
+  std::atomic<int> count{processors_we_may_use()};
+  std::unique_ptr<Pool> pool;
+};
+
+Threads& threads() {
+  static Threads all;
+  return all;
+}
+
+}  // namespace
+
+void set_thread_count(int count) {
+  CHECK(!inside_loop);
+  Threads& all = threads();
+  const std::lock_guard lock(all.one_loop_at_a_time);
+  all.count = std::clamp(count, 1, kMaxThreads);
+  all.pool.reset();
+}
+
+int thread_count() { return threads().count; }
+
+void parallel_for(std::int64_t count, std::int64_t grain, const Body& body) {
+  if (count <= 0) return;
+  Threads& all = threads();
+  const std::int64_t most_pieces =
+      std::max<std::int64_t>(1, count / std::max<std::int64_t>(1, grain));
+  Loop loop{
+      .body = &body, .count = count, .pieces = std::min<std::int64_t>(most_pieces, all.count)};
+  // A nested loop has the same cuts, so that a result does not depend on where it is computed.
+  if (inside_loop || loop.pieces == 1) {
+    loop.run_pieces();
+  } else {
+    const std::lock_guard lock(all.one_loop_at_a_time);
+    if (!all.pool || all.pool->size() != all.count) all.pool = std::make_unique<Pool>(all.count);
+    inside_loop = true;
+    all.pool->run(loop);
+    inside_loop = false;
+  }
+  if (loop.failure) std::rethrow_exception(loop.failure);
+}
+
+}  // namespace lowbit
