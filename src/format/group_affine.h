@@ -7,6 +7,7 @@
 // each group column; scales in the model's 16-bit type. Bits 2..8, true width.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -30,24 +31,29 @@ struct GroupAffineWeight {
   std::vector<std::uint8_t> zeros;  // [out, groups]
 
   std::int64_t groups() const { return in / group_size; }
-  std::int64_t stored_bits() const;  // of all that the file holds for the weight; a bias is not counted
+  std::int64_t stored_bits()
+      const;  // of all that the file holds for the weight; a bias is not counted
 
   std::vector<float> dequantize() const;  // [out, in]
 };
 
 // Codes for given scales and zeros, rounding half to even: code = clamp(round(w / s) + z).
-// `scales` are first rounded to scale_type, so that what is coded is what is stored.
-GroupAffineWeight quantize_group_affine(std::span<const float> weight,  // [out, in]
-                                        std::int64_t out, std::int64_t in, WeightScheme scheme,
-                                        std::span<const float> scales,  // [out, groups]
-                                        std::span<const float> zeros,   // [out, groups], rounded here
-                                        DType scale_type);
+// `scales` are first rounded to scale_type, so that what is coded is what is stored; one that would
+// become zero or infinite there takes the nearest finite value of its sign instead. No NaN may come
+// in.
+GroupAffineWeight quantize_group_affine(
+    std::span<const float> weight,  // [out, in]
+    std::int64_t out, std::int64_t in, WeightScheme scheme,
+    std::span<const float> scales,  // [out, groups]
+    std::span<const float> zeros,   // [out, groups], rounded here
+    DType scale_type);
 
 // The stored form: words as compressed-tensors has them.
 struct PackedGroupAffine {
-  std::vector<std::int32_t> weight_packed;      // [out, ceil(in * bits / 32)]
-  std::vector<std::uint16_t> weight_scale;      // [out, groups], bits of scale_type (bf16 or f16)
-  std::vector<std::int32_t> weight_zero_point;  // [ceil(out * bits / 32), groups]; empty if symmetric
+  std::vector<std::int32_t> weight_packed;  // [out, ceil(in * bits / 32)]
+  std::vector<std::byte> weight_scale;      // [out, groups], scale_type (bf16, f16 or f32)
+  std::vector<std::int32_t>
+      weight_zero_point;  // [ceil(out * bits / 32), groups]; empty if symmetric
 };
 PackedGroupAffine pack(const GroupAffineWeight& weight);
 
@@ -56,6 +62,14 @@ std::vector<std::int32_t> pack_rows(std::span<const std::uint8_t> codes, std::in
                                     std::int64_t columns, int bits);
 std::vector<std::uint8_t> unpack_rows(std::span<const std::int32_t> words, std::int64_t rows,
                                       std::int64_t columns, int bits);
+std::int64_t words_per_row(std::int64_t columns, int bits);
+
+// The stream of older writers for 3, 5, 6 and 7 bits: floor(32 / bits) codes a word, none across
+// two.
+std::vector<std::uint8_t> unpack_rows_whole_codes(std::span<const std::int32_t> words,
+                                                  std::int64_t rows, std::int64_t columns,
+                                                  int bits);
+std::int64_t words_per_row_whole_codes(std::int64_t columns, int bits);
 
 // y[t][o] = sum over groups of scale_w * scale_x * sum (code_w - zero_w)(code_x - zero_x): the
 // product on codes, integers within a group, that defines the result of every kernel.
@@ -67,8 +81,9 @@ struct QuantizedActivations {
   std::vector<float> scales;           // [tokens, in / group_size]
 };
 // Dynamic quantization of activations: s = clamp((max - min) / (2^b - 1), 1e-5, 1e4),
-// z = round(clamp(-min / s, -1e4, 1e4)), code = clamp(round(x / s) + z, 0, 2^b - 1); z is not limited
-// to the codes (FRM-PTQ, activation quantiser). Symmetric: s = max|x| / (2^(b-1) - 1/2), z = 2^(b-1).
+// z = round(clamp(-min / s, -1e4, 1e4)), code = clamp(round(x / s) + z, 0, 2^b - 1); z is not
+// limited to the codes (FRM-PTQ, activation quantiser). Symmetric: s = max|x| / (2^(b-1) - 1/2), z
+// = 2^(b-1).
 QuantizedActivations quantize_activations(std::span<const float> x,  // [tokens, in]
                                           std::int64_t in, const ActivationScheme& scheme);
 

@@ -28,16 +28,18 @@ struct LinearScheme {
 class QuantizationMap {
  public:
   // Reads quantization_config and the lowbit key; an empty map when the config has neither.
-  // `linears`: all linear module names, to resolve class and regex targets.
+  // `linears`: all linear module names, to resolve class and regex targets. A group that no linear
+  // of ours matches is no error: it may speak of modules that we do not know.
   static Result<QuantizationMap> read(const OrderedJson& config,
                                       const std::vector<std::string>& linears);
 
-  void set(std::string linear, LinearScheme scheme) { schemes_.insert_or_assign(std::move(linear), scheme); }
+  void set(std::string linear, LinearScheme scheme);  // a scheme of 16-bit weights is not entered
   const LinearScheme* find(const std::string& linear) const;  // null: a float linear
   bool empty() const { return schemes_.empty(); }
   const std::map<std::string, LinearScheme>& schemes() const { return schemes_; }
 
-  // The quantization_config object: groups with exact, anchored targets; ignored linears by name.
+  // The quantization_config object: one group a scheme, each linear matched by exactly one target
+  // (a name, or a pattern over block numbers and linears); ignored linears by name.
   OrderedJson quantization_config(const std::vector<std::string>& linears) const;
 
  private:
@@ -48,13 +50,13 @@ class QuantizationMap {
 class PackedTensors {
  public:
   PackedTensors(const std::string& linear, const GroupAffineWeight& weight);
-  std::vector<TensorToWrite> tensors() const;  // weight_packed, weight_scale, [weight_zero_point], weight_shape
+  std::vector<TensorToWrite> tensors()
+      const;  // weight_packed, weight_scale, [weight_zero_point], weight_shape
 
  private:
   std::string linear_;
-  std::int64_t out_, in_, groups_;
+  std::int64_t groups_;
   DType scale_type_;
-  int bits_;
   PackedGroupAffine packed_;
   std::vector<std::int64_t> shape_;  // {out, in}
 };
@@ -64,5 +66,19 @@ class PackedTensors {
 Result<GroupAffineWeight> read_group_affine(const Checkpoint& checkpoint, const std::string& linear,
                                             std::int64_t out, std::int64_t in,
                                             const WeightScheme& scheme);
+
+// What stands under "lowbit" in config.json: all that quantization_config cannot say. Readers of
+// other programs skip the key; ours refuses a version that it does not know.
+struct LowbitInfo {
+  static constexpr int kVersion = 1;
+  std::string recipe;                        // its name; empty when not told
+  std::string run;                           // digest of the run's inputs; empty when not told
+  std::map<std::string, std::string> files;  // name in the folder -> SHA-256; all but config.json
+
+  // Nothing when the config has no "lowbit" key. Errors: packed/{unknown-version, bad-config}.
+  static Result<std::optional<LowbitInfo>> read(const OrderedJson& config);
+  // The object, the activation quantizer's rules included when one of the linears has it.
+  OrderedJson json(const QuantizationMap& quantization) const;
+};
 
 }  // namespace lowbit

@@ -9,9 +9,9 @@
 namespace lowbit {
 
 struct WeightScheme {
-  int bits = 4;                    // 2..8; 16: left as it is
-  std::int64_t group_size = 128;   // consecutive inputs that share a scale; 0: a whole row
-  bool symmetric = false;          // no zero point: the code 2^(bits-1) stands for 0
+  int bits = 4;                   // 2..8; 16: left as it is
+  std::int64_t group_size = 128;  // consecutive inputs that share a scale; 0: a whole row
+  bool symmetric = false;         // no zero point: the code 2^(bits-1) stands for 0
 
   bool quantized() const { return bits < 16; }
   bool operator==(const WeightScheme&) const = default;
@@ -19,17 +19,18 @@ struct WeightScheme {
 
 enum class ActivationGranularity { token, token_group };
 
-struct ActivationScheme {          // dynamic: ranges are taken from the values at run time
-  int bits = 16;                   // 2..8; 16: float
+struct ActivationScheme {  // dynamic: ranges are taken from the values at run time
+  int bits = 16;           // 2..8; 16: float
   ActivationGranularity per = ActivationGranularity::token_group;
-  std::int64_t group_size = 128;   // token_group only; that of the linear's weight
+  std::int64_t group_size = 128;  // token_group only; that of the linear's weight
   bool symmetric = false;
 
   bool quantized() const { return bits < 16; }
   bool operator==(const ActivationScheme&) const = default;
 };
 
-std::string describe(const WeightScheme& scheme);  // "W4 g128 asym"
+std::string describe(const WeightScheme& scheme);      // "W4 g128 asym", "W8 row sym", "W16"
+std::string describe(const ActivationScheme& scheme);  // "A4 g128 asym", "A8 token sym", "A16"
 
 // The largest allowed group (32, 64, 128, 256, ... or a divisor that is a multiple of 8) that is at
 // most `wanted` and divides `in`; 0 (a whole row) stays 0.

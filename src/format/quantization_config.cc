@@ -1,0 +1,452 @@
+// quantization_config of config.json: read (ours and other writers') and written.
+//
+// Reading refuses by name all that would change a value and that we do not compute: a key that is
+// not known here is an error, never skipped, because it may mean something.
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+
+#include "format/packed_checkpoint.h"
+#include "format/target_pattern.h"
+#include "format/target_writer.h"
+
+namespace lowbit {
+namespace {
+
+constexpr std::string_view kMethod = "compressed-tensors";
+constexpr std::string_view kFormat = "pack-quantized";
+constexpr std::string_view kWriterVersion =
+    "0.18.0";                                   // the compressed-tensors whose layout we write
+constexpr std::size_t kTargetsLimit = 1 << 16;  // targets and ignored names of a config
+
+Error bad_config(std::string_view where, std::string_view message) {
+  return bad_input("packed/bad-config", fmt::format("config.json: {}: {}", where, message));
+}
+
+Error unsupported(std::string_view where, std::string_view message) {
+  return bad_input("packed/unsupported-method", fmt::format("config.json: {}: {}", where, message));
+}
+
+// A JSON object with its place in the file; all readers of members name that place.
+class Section {
+ public:
+  static Result<Section> of(const OrderedJson& json, std::string where,
+                            std::span<const std::string_view> known) {
+    if (!json.is_object()) return bad_config(where, "is no object");
+    for (const auto& [key, value] : json.items()) {
+      if (std::find(known.begin(), known.end(), key) == known.end()) {
+        return bad_config(where,
+                          fmt::format("unknown key '{}'; known: {}", key, fmt::join(known, ", ")));
+      }
+    }
+    return Section(json, std::move(where));
+  }
+
+  const std::string& where() const { return where_; }
+  std::string where(std::string_view key) const { return fmt::format("{}.{}", where_, key); }
+
+  // Null when the member is absent or null.
+  const OrderedJson* find(std::string_view key) const {
+    const auto found = json_->find(key);
+    return found == json_->end() || found->is_null() ? nullptr : &*found;
+  }
+
+  Result<std::string> text(std::string_view key, std::string_view otherwise) const {
+    const OrderedJson* found = find(key);
+    if (found == nullptr) return std::string(otherwise);
+    if (!found->is_string()) return bad_config(where(key), "is no text: " + shown(*found));
+    return found->get<std::string>();
+  }
+
+  Result<bool> boolean(std::string_view key, bool otherwise) const {
+    const OrderedJson* found = find(key);
+    if (found == nullptr) return otherwise;
+    if (!found->is_boolean()) return bad_config(where(key), "is no boolean: " + shown(*found));
+    return found->get<bool>();
+  }
+
+  Result<std::int64_t> integer(std::string_view key, std::int64_t otherwise) const {
+    constexpr std::int64_t kLargest = 1 << 30;
+    const OrderedJson* found = find(key);
+    if (found == nullptr) return otherwise;
+    if (!found->is_number_integer() || *found > kLargest || *found < -kLargest) {
+      return bad_config(where(key), "is no integer within 2^30: " + shown(*found));
+    }
+    return found->get<std::int64_t>();
+  }
+
+  Result<std::vector<std::string>> texts(std::string_view key) const {
+    std::vector<std::string> result;
+    const OrderedJson* found = find(key);
+    if (found == nullptr) return result;
+    if (!found->is_array()) return bad_config(where(key), "is no list: " + shown(*found));
+    for (const OrderedJson& item : *found) {
+      if (!item.is_string()) return bad_config(where(key), "holds no text: " + shown(item));
+      result.push_back(item.get<std::string>());
+    }
+    return result;
+  }
+
+  // An error when the member is there and says anything ({}, [] and false say nothing).
+  Status refuse(std::string_view key, std::string_view reason) const {
+    const OrderedJson* found = find(key);
+    if (found == nullptr || (found->is_structured() && found->empty()) || *found == false)
+      return {};
+    return unsupported(where(key), fmt::format("{}: {}", reason, shown(*found)));
+  }
+
+  static std::string shown(const OrderedJson& json) {
+    constexpr std::size_t kLongest = 120;
+    std::string text = json.dump(-1, ' ', true, OrderedJson::error_handler_t::replace);
+    if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
+    return text;
+  }
+
+ private:
+  Section(const OrderedJson& json, std::string where) : json_(&json), where_(std::move(where)) {}
+  const OrderedJson* json_;
+  std::string where_;
+};
+
+constexpr auto kArgsKeys = std::to_array<std::string_view>(
+    {"num_bits", "type", "symmetric", "group_size", "strategy", "block_structure", "dynamic",
+     "actorder", "scale_dtype", "zp_dtype", "observer", "observer_kwargs"});
+constexpr auto kGroupKeys = std::to_array<std::string_view>(
+    {"targets", "weights", "input_activations", "output_activations", "format"});
+constexpr auto kConfigKeys = std::to_array<std::string_view>(
+    {"quant_method", "version", "format", "quantization_status", "config_groups", "ignore",
+     "kv_cache_scheme", "global_compression_ratio", "sparsity_config", "transform_config",
+     "moe_sparsity_config", "run_compressed"});
+
+// What weights and activations say alike.
+struct Arguments {
+  int bits = 8;
+  bool symmetric = true;
+  std::string strategy;
+  std::int64_t group_size = 0;
+};
+
+Result<Arguments> read_arguments(const Section& section) {
+  const Result<std::string> type = section.text("type", "int");
+  if (!type) return type.error();
+  if (*type != "int") {
+    return unsupported(section.where("type"), fmt::format("'{}' is not read; only int is", *type));
+  }
+  if (Status status = section.refuse("block_structure", "blocks are not read"); !status) {
+    return status.error();
+  }
+  const Result<std::int64_t> bits = section.integer("num_bits", 8);
+  if (!bits) return bits.error();
+  if (*bits < 2 || *bits > 8) {
+    return unsupported(section.where("num_bits"), fmt::format("{} bits; 2 to 8 are read", *bits));
+  }
+  const Result<bool> symmetric = section.boolean("symmetric", true);
+  if (!symmetric) return symmetric.error();
+  const Result<std::int64_t> group_size = section.integer("group_size", 0);
+  if (!group_size) return group_size.error();
+  const std::string_view inferred = *group_size > 0   ? "group"
+                                    : *group_size < 0 ? "channel"
+                                                      : "tensor";
+  const Result<std::string> strategy = section.text("strategy", inferred);
+  if (!strategy) return strategy.error();
+  if (*strategy == "group" && *group_size <= 0) {
+    return bad_config(section.where("group_size"),
+                      fmt::format("is {}; a group strategy needs a positive one", *group_size));
+  }
+  return Arguments{static_cast<int>(*bits), *symmetric, *strategy, *group_size};
+}
+
+Result<WeightScheme> read_weights(const OrderedJson& json, const std::string& where) {
+  const Result<Section> section = Section::of(json, where, kArgsKeys);
+  if (!section) return section.error();
+  const Result<Arguments> arguments = read_arguments(*section);
+  if (!arguments) return arguments.error();
+  if (Status status = section->refuse("dynamic", "weights quantized at run time are not read");
+      !status) {
+    return status.error();
+  }
+  if (const OrderedJson* order = section->find("actorder");
+      order != nullptr && *order != "static" && *order != "weight" && *order != false) {
+    return unsupported(section->where("actorder"),
+                       Section::shown(*order) +
+                           " needs a stored permutation, which is not read; "
+                           "export with null or \"static\"");
+  }
+  if (arguments->strategy != "group" && arguments->strategy != "channel") {
+    return unsupported(section->where("strategy"),
+                       fmt::format("'{}' is not read; group and channel are", arguments->strategy));
+  }
+  return WeightScheme{.bits = arguments->bits,
+                      .group_size = arguments->strategy == "group" ? arguments->group_size : 0,
+                      .symmetric = arguments->symmetric};
+}
+
+Result<ActivationScheme> read_activations(const OrderedJson& json, const std::string& where) {
+  const Result<Section> section = Section::of(json, where, kArgsKeys);
+  if (!section) return section.error();
+  const Result<Arguments> arguments = read_arguments(*section);
+  if (!arguments) return arguments.error();
+  const OrderedJson* dynamic = section->find("dynamic");
+  if (dynamic == nullptr || *dynamic != true) {
+    return unsupported(section->where("dynamic"),
+                       "activations with stored ranges are not read; only true is");
+  }
+  if (arguments->strategy != "group" && arguments->strategy != "token") {
+    return unsupported(section->where("strategy"),
+                       fmt::format("'{}' is not read; group and token are", arguments->strategy));
+  }
+  ActivationScheme scheme{.bits = arguments->bits, .symmetric = arguments->symmetric};
+  if (arguments->strategy == "token") {
+    scheme.per = ActivationGranularity::token;
+    scheme.group_size = 0;
+  } else {
+    scheme.group_size = arguments->group_size;
+  }
+  return scheme;
+}
+
+struct Group {
+  std::string name;
+  std::vector<TargetPattern> targets;
+  LinearScheme scheme;
+};
+
+Result<std::vector<TargetPattern>> parse_targets(const std::vector<std::string>& texts) {
+  if (texts.size() > kTargetsLimit) {
+    return bad_config("quantization_config",
+                      fmt::format("{} targets; at most {} are read", texts.size(), kTargetsLimit));
+  }
+  std::vector<TargetPattern> patterns;
+  for (const std::string& text : texts) {
+    Result<TargetPattern> pattern = TargetPattern::parse(text);
+    if (!pattern) return pattern.error();
+    patterns.push_back(*std::move(pattern));
+  }
+  return patterns;
+}
+
+Result<Group> read_group(const std::string& name, const OrderedJson& json,
+                         const std::string& general_format) {
+  const Result<Section> section =
+      Section::of(json, "quantization_config.config_groups." + name, kGroupKeys);
+  if (!section) return section.error();
+  const Result<std::string> format = section->text("format", general_format);
+  if (!format) return format.error();
+  if (*format != kFormat) {
+    return unsupported(section->where("format"),
+                       fmt::format("'{}' is not read; {} is", *format, kFormat));
+  }
+  if (Status status = section->refuse("output_activations", "quantized outputs are not read");
+      !status) {
+    return status.error();
+  }
+  const OrderedJson* weights = section->find("weights");
+  if (weights == nullptr)
+    return unsupported(section->where("weights"), "groups without weights are not read");
+  const Result<WeightScheme> weight = read_weights(*weights, section->where("weights"));
+  if (!weight) return weight.error();
+  Group group{.name = name, .targets = {}, .scheme = {*weight, {}}};
+  if (const OrderedJson* inputs = section->find("input_activations"); inputs != nullptr) {
+    const Result<ActivationScheme> activation =
+        read_activations(*inputs, section->where("input_activations"));
+    if (!activation) return activation.error();
+    group.scheme.activation = *activation;
+  }
+  const Result<std::vector<std::string>> targets = section->texts("targets");
+  if (!targets) return targets.error();
+  Result<std::vector<TargetPattern>> patterns = parse_targets(*targets);
+  if (!patterns) return patterns.error();
+  group.targets = *std::move(patterns);
+  return group;
+}
+
+Result<TargetMatch> closest(const std::vector<TargetPattern>& targets, const std::string& linear) {
+  TargetMatch best = TargetMatch::none;
+  for (const TargetPattern& target : targets) {
+    const Result<TargetMatch> match = target.match(linear);
+    if (!match) return match;
+    best = std::max(best, *match);
+  }
+  return best;
+}
+
+// The group whose target names the linear most closely; null when none does.
+Result<const Group*> group_of(const std::string& linear, const std::vector<Group>& groups) {
+  const Group* best = nullptr;
+  TargetMatch best_match = TargetMatch::none;
+  for (const Group& group : groups) {
+    const Result<TargetMatch> match = closest(group.targets, linear);
+    if (!match) return match.error();
+    if (*match == TargetMatch::none || *match < best_match) continue;
+    if (*match == best_match && best->scheme != group.scheme) {
+      return bad_config("quantization_config.config_groups",
+                        fmt::format("linear '{}' is matched by both {} and {}, which differ",
+                                    linear, best->name, group.name));
+    }
+    best = &group;
+    best_match = *match;
+  }
+  return best;
+}
+
+Status check_method(const OrderedJson& json) {
+  constexpr std::string_view kWhere = "quantization_config.quant_method";
+  if (!json.is_object()) return bad_config("quantization_config", "is no object");
+  const auto method = json.find("quant_method");
+  if (method == json.end() || !method->is_string()) {
+    return bad_config(kWhere, fmt::format("is missing or no text; expected \"{}\"", kMethod));
+  }
+  if (*method != kMethod) {
+    return unsupported(kWhere, fmt::format("{} is not read; only \"{}\" ({}) is",
+                                           Section::shown(*method), kMethod, kFormat));
+  }
+  return {};
+}
+
+Status check_refused_parts(const Section& section) {
+  constexpr auto kRefused = std::to_array<std::pair<std::string_view, std::string_view>>(
+      {{"kv_cache_scheme", "a quantized KV cache is not read"},
+       {"transform_config", "online transforms are not read"},
+       {"moe_sparsity_config", "sparse experts are not read"}});
+  for (const auto& [key, reason] : kRefused) {
+    if (Status status = section.refuse(key, reason); !status) return status;
+  }
+  const OrderedJson* sparsity = section.find("sparsity_config");
+  if (sparsity != nullptr && !(sparsity->is_object() && sparsity->value("format", "") == "dense")) {
+    if (Status status = section.refuse("sparsity_config", "sparse weights are not read"); !status) {
+      return status;
+    }
+  }
+  const Result<std::string> state = section.text("quantization_status", "compressed");
+  if (!state) return state.error();
+  if (*state != "compressed") {
+    return unsupported(section.where("quantization_status"),
+                       fmt::format("'{}' is not read; only compressed is", *state));
+  }
+  return {};
+}
+
+OrderedJson arguments_json(int bits, bool symmetric, std::string_view strategy,
+                           std::int64_t group_size) {
+  OrderedJson json = {
+      {"num_bits", bits}, {"type", "int"}, {"symmetric", symmetric}, {"strategy", strategy}};
+  json["group_size"] = group_size > 0 ? OrderedJson(group_size) : OrderedJson(nullptr);
+  return json;
+}
+
+OrderedJson group_json(const LinearScheme& scheme, const std::vector<std::string>& targets) {
+  const WeightScheme& weight = scheme.weight;
+  OrderedJson weights =
+      arguments_json(weight.bits, weight.symmetric, weight.group_size > 0 ? "group" : "channel",
+                     weight.group_size);
+  weights["dynamic"] = false;
+  weights["actorder"] = nullptr;
+  OrderedJson inputs = nullptr;
+  if (const ActivationScheme& activation = scheme.activation; activation.quantized()) {
+    const bool grouped = activation.per == ActivationGranularity::token_group;
+    inputs = arguments_json(activation.bits, activation.symmetric, grouped ? "group" : "token",
+                            grouped ? activation.group_size : 0);
+    inputs["dynamic"] = true;
+  }
+  return {{"targets", targets},
+          {"weights", weights},
+          {"input_activations", inputs},
+          {"output_activations", nullptr},
+          {"format", kFormat}};
+}
+
+}  // namespace
+
+Result<QuantizationMap> QuantizationMap::read(const OrderedJson& config,
+                                              const std::vector<std::string>& linears) {
+  QuantizationMap result;
+  if (!config.is_object()) return bad_config("the file", "is no object");
+  const Result<std::optional<LowbitInfo>> info = LowbitInfo::read(config);
+  if (!info) return info.error();
+  const auto stored = config.find("quantization_config");
+  if (stored == config.end() || stored->is_null()) return result;
+  if (Status status = check_method(*stored); !status) return status.error();
+  const Result<Section> section = Section::of(*stored, "quantization_config", kConfigKeys);
+  if (!section) return section.error();
+  if (Status status = check_refused_parts(*section); !status) return status.error();
+  const Result<std::string> format = section->text("format", kFormat);
+  if (!format) return format.error();
+
+  const OrderedJson* stored_groups = section->find("config_groups");
+  if (stored_groups == nullptr || !stored_groups->is_object() ||
+      stored_groups->size() > kTargetsLimit) {
+    return bad_config(section->where("config_groups"), "is missing, no object, or too large");
+  }
+  std::vector<Group> groups;
+  for (const auto& [name, json] : stored_groups->items()) {
+    Result<Group> group = read_group(name, json, *format);
+    if (!group) return group.error();
+    groups.push_back(*std::move(group));
+  }
+  const Result<std::vector<std::string>> ignore_texts = section->texts("ignore");
+  if (!ignore_texts) return ignore_texts.error();
+  const Result<std::vector<TargetPattern>> ignored = parse_targets(*ignore_texts);
+  if (!ignored) return ignored.error();
+
+  const bool rules_known = info->has_value() && config.find("lowbit")->contains("activations");
+  for (const std::string& linear : linears) {
+    const Result<TargetMatch> ignore = closest(*ignored, linear);
+    if (!ignore) return ignore.error();
+    if (*ignore != TargetMatch::none) continue;
+    const Result<const Group*> group = group_of(linear, groups);
+    if (!group) return group.error();
+    if (*group == nullptr) continue;
+    const ActivationScheme& activation = (*group)->scheme.activation;
+    if (activation.quantized() && !activation.symmetric && !rules_known) {
+      return unsupported(
+          section->where("config_groups." + (*group)->name),
+          "asymmetric activations are read only where the 'lowbit' key tells the rule "
+          "for their zero point");
+    }
+    result.set(linear, (*group)->scheme);
+  }
+  return result;
+}
+
+void QuantizationMap::set(std::string linear, LinearScheme scheme) {
+  if (scheme.weight.quantized()) schemes_.insert_or_assign(std::move(linear), scheme);
+}
+
+const LinearScheme* QuantizationMap::find(const std::string& linear) const {
+  const auto found = schemes_.find(linear);
+  return found == schemes_.end() ? nullptr : &found->second;
+}
+
+OrderedJson QuantizationMap::quantization_config(const std::vector<std::string>& linears) const {
+  // Schemes in the order of their first linear, so that the text is the same every run.
+  std::vector<std::pair<LinearScheme, std::vector<std::string>>> groups;
+  OrderedJson ignore = OrderedJson::array();
+  for (const std::string& linear : linears) {
+    const LinearScheme* scheme = find(linear);
+    if (scheme == nullptr) {
+      ignore.push_back(linear);
+      continue;
+    }
+    auto group = std::find_if(groups.begin(), groups.end(),
+                              [&](const auto& known) { return known.first == *scheme; });
+    if (group == groups.end()) group = groups.insert(groups.end(), {*scheme, {}});
+    group->second.push_back(linear);
+  }
+  OrderedJson config_groups = OrderedJson::object();
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    const auto& [scheme, names] = groups[i];
+    config_groups[fmt::format("group_{}", i)] = group_json(scheme, compact_targets(names));
+  }
+  return {{"quant_method", kMethod},
+          {"version", kWriterVersion},
+          {"format", kFormat},
+          {"quantization_status", "compressed"},
+          {"config_groups", config_groups},
+          {"ignore", ignore},
+          {"kv_cache_scheme", nullptr}};
+}
+
+}  // namespace lowbit

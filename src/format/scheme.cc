@@ -1,0 +1,39 @@
+#include "format/scheme.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace lowbit {
+namespace {
+
+std::string_view symmetry(bool symmetric) { return symmetric ? "sym" : "asym"; }
+
+}  // namespace
+
+std::string describe(const WeightScheme& scheme) {
+  if (!scheme.quantized()) return "W16";
+  if (scheme.group_size == 0)
+    return fmt::format("W{} row {}", scheme.bits, symmetry(scheme.symmetric));
+  return fmt::format("W{} g{} {}", scheme.bits, scheme.group_size, symmetry(scheme.symmetric));
+}
+
+std::string describe(const ActivationScheme& scheme) {
+  if (!scheme.quantized()) return "A16";
+  if (scheme.per == ActivationGranularity::token) {
+    return fmt::format("A{} token {}", scheme.bits, symmetry(scheme.symmetric));
+  }
+  return fmt::format("A{} g{} {}", scheme.bits, scheme.group_size, symmetry(scheme.symmetric));
+}
+
+std::int64_t fitting_group_size(std::int64_t in, std::int64_t wanted) {
+  if (wanted <= 0 || in <= 0) return 0;
+  if (wanted >= in) return in;
+  if (in % wanted == 0) return wanted;
+  for (std::int64_t size = wanted / 8 * 8; size >= 8; size -= 8) {
+    if (in % size == 0) return size;
+  }
+  return 0;  // no multiple of 8 divides the row: one group
+}
+
+}  // namespace lowbit
