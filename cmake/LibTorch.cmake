@@ -14,19 +14,32 @@ endif()
 
 # CUDA parts, looked for only where the CPU part lies, so that two installations never mix.
 cmake_path(GET LOWBIT_TORCH_CPU PARENT_PATH torch_folder)
-foreach(part torch torch_cuda c10_cuda)
+foreach(part torch_cuda c10_cuda)
   string(TOUPPER ${part} variable)
   find_library(LOWBIT_PART_${variable} ${part} PATHS ${torch_folder} NO_DEFAULT_PATH)
 endforeach()
 
-file(STRINGS ${LOWBIT_TORCH_INCLUDE}/torch/csrc/api/include/torch/version.h version_lines
-     REGEX "define TORCH_VERSION_(MAJOR|MINOR) ")
-string(REGEX REPLACE "[^0-9]+([0-9]+)[^0-9]+([0-9]+)" "\\1.\\2" LOWBIT_TORCH_VERSION "${version_lines}")
+# The version stands in another header since 2.9.
+set(version_lines)
+foreach(header torch/headeronly/version.h torch/csrc/api/include/torch/version.h)
+  if(NOT version_lines AND EXISTS ${LOWBIT_TORCH_INCLUDE}/${header})
+    file(STRINGS ${LOWBIT_TORCH_INCLUDE}/${header} version_lines
+         REGEX "define TORCH_VERSION_(MAJOR|MINOR) ")
+  endif()
+endforeach()
+string(REGEX REPLACE "[^0-9]+([0-9]+)[^0-9]+([0-9]+)" "\\1.\\2" LOWBIT_TORCH_VERSION
+       "${version_lines}")
 
 add_library(lowbit_torch INTERFACE)
 target_include_directories(lowbit_torch SYSTEM INTERFACE
   ${LOWBIT_TORCH_INCLUDE} ${LOWBIT_TORCH_INCLUDE}/torch/csrc/api/include)
 target_link_libraries(lowbit_torch INTERFACE ${LOWBIT_TORCH_CPU} ${LOWBIT_TORCH_C10})
+if(EXISTS ${LOWBIT_TORCH_INCLUDE}/fmt/format.h AND
+   NOT LOWBIT_TORCH_INCLUDE IN_LIST CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES)
+  # This LibTorch brings its own fmt, whose headers come first: use them without a library, as the
+  # one that we link has another version.
+  target_compile_definitions(lowbit_torch INTERFACE FMT_HEADER_ONLY)
+endif()
 if(LOWBIT_PART_TORCH_CUDA)
   # Nothing of ours names a symbol of it, but loading it is what makes "cuda" a device.
   target_link_libraries(lowbit_torch INTERFACE

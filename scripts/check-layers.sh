@@ -9,7 +9,9 @@ ladder=(base io text model format kernels runtime eval recipe calib methods repo
 third_party=(
   'torch/ ATen/ c10/: calib methods'
   'nlohmann/: io text model format kernels runtime eval recipe calib methods report server cli'
-  'pcre2 utf8proc: text'
+  'pcre2: text format'
+  'utf8proc: text'
+  'openssl/: base'
   'toml++/ toml.hpp: recipe'
   'cblas openblas: kernels runtime'
   'CLI/: cli'
