@@ -58,8 +58,9 @@ add_library(lowbit_torch_headers OBJECT EXCLUDE_FROM_ALL ${pch_source})
 target_link_libraries(lowbit_torch_headers PRIVATE lowbit_options lowbit_torch)
 target_precompile_headers(lowbit_torch_headers PRIVATE <torch/torch.h>)
 
-# lowbit_use_torch(TARGET): a target that includes LibTorch's headers.
+# lowbit_use_torch(TARGET): a target that includes LibTorch's headers. PRIVATE: what links it gets the libraries, not
+# the headers.
 function(lowbit_use_torch target)
-  target_link_libraries(${target} PUBLIC lowbit_torch)
+  target_link_libraries(${target} PRIVATE lowbit_torch)
   target_precompile_headers(${target} REUSE_FROM lowbit_torch_headers)
 endfunction()
