@@ -2,7 +2,7 @@
 #   make         build build/release/lowbit
 #   make demo    install what is missing, build, quantize and measure models/tiny-llama
 #   make test    install what is missing, build, run all tests
-#   make check   formatting, layering, static analysis
+#   make check   formatting, layering, static analysis (needs the group "check" of packages.txt)
 .PHONY: build demo test check packages
 build:
 	cmake --preset release
