@@ -1,6 +1,7 @@
 // tokenizer.json (Hugging Face): byte-level BPE (GPT-2, LLaMA 3, Qwen2 pre-tokenizers) and
 // SentencePiece-style BPE with byte fallback (LLaMA 2, Mistral); normalisers, added and special
-// tokens, post-processors, decoders. Time and memory are linear in the text. Thread-safe once loaded.
+// tokens, post-processors, decoders. Time and memory are linear in the text. Thread-safe once
+// loaded.
 //
 // Errors: tokenizer/{missing, syntax, unsupported, bad-vocabulary, bad-merges, bad-pattern,
 // not-utf8, unknown-token}; "unsupported" names the part and the supported ones.
@@ -20,8 +21,8 @@ namespace lowbit {
 
 using TokenId = std::int32_t;
 
-enum class SpecialTokens { none, add };    // whether encode applies the post-processor (BOS, EOS)
-enum class SkipSpecial { no, yes };        // whether decode leaves special tokens out
+enum class SpecialTokens { none, add };  // whether encode applies the post-processor (BOS, EOS)
+enum class SkipSpecial { no, yes };      // whether decode leaves special tokens out
 
 class Tokenizer {
  public:
@@ -33,7 +34,8 @@ class Tokenizer {
 
   Result<std::vector<TokenId>> encode(std::string_view text,
                                       SpecialTokens special = SpecialTokens::none) const;
-  Result<std::string> decode(std::span<const TokenId> ids, SkipSpecial skip = SkipSpecial::yes) const;
+  Result<std::string> decode(std::span<const TokenId> ids,
+                             SkipSpecial skip = SkipSpecial::yes) const;
 
   std::int64_t vocabulary_size() const;  // with added tokens
   // The id of a token's text, or -1.
