@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 
@@ -228,19 +229,15 @@ Result<Recipe> parse_recipe(std::string_view text, const std::string& source) {
   if (!table) return std::move(table).error();
 
   Recipe recipe;
-  toml::array passes;
-  if (const toml::node* node = table->get("pass")) {
-    if (!node->is_array()) {
-      return usage_error("recipe/bad-value",
-                         fmt::format("{}: 'pass' is not a list of tables; write "
-                                     "[[pass]]",
-                                     at_line(source, *node)));
-    }
-    passes = *node->as_array();
-    table->erase("pass");
+  const toml::node* passes = table->get("pass");
+  if (passes != nullptr && !passes->is_array()) {
+    return usage_error("recipe/bad-value",
+                       fmt::format("{}: 'pass' is not a list of tables; write [[pass]]",
+                                   at_line(source, *passes)));
   }
   std::map<std::string, const toml::node*> leaves;
   flatten(*table, "", leaves);
+  leaves.erase("pass");
   for (const char* required : {"name", "scheme.weights.bits"}) {
     if (!leaves.contains(required)) {
       return usage_error("recipe/missing-key",
@@ -248,7 +245,7 @@ Result<Recipe> parse_recipe(std::string_view text, const std::string& source) {
     }
   }
   Status applied = apply_keys(recipe, recipe_keys(), leaves, source);
-  if (applied) applied = apply_passes(recipe, passes, source);
+  if (applied && passes != nullptr) applied = apply_passes(recipe, *passes->as_array(), source);
   if (!applied) return applied.error();
   return recipe;
 }
