@@ -61,13 +61,11 @@ Result<std::optional<LowbitInfo>> LowbitInfo::read(const OrderedJson& config) {
                     version == stored.end() ? "missing" : version->dump(), kVersion));
   }
   LowbitInfo info;
-  if (const auto recipe = stored.find("recipe"); recipe != stored.end()) {
-    if (!recipe->is_string()) return bad_info("'recipe' is no text");
-    info.recipe = recipe->get<std::string>();
-  }
-  if (const auto run = stored.find("run"); run != stored.end()) {
-    if (!run->is_string()) return bad_info("'run' is no text");
-    info.run = run->get<std::string>();
+  for (const auto& [key, member] : {std::pair{"recipe", &info.recipe}, {"run", &info.run}}) {
+    const auto text = stored.find(key);
+    if (text == stored.end()) continue;
+    if (!text->is_string()) return bad_info(fmt::format("'{}' is no text", key));
+    *member = text->get<std::string>();
   }
   if (const auto activations = stored.find("activations"); activations != stored.end()) {
     if (Status status = check_activations(*activations); !status) return status.error();
@@ -83,6 +81,7 @@ Result<std::optional<LowbitInfo>> LowbitInfo::read(const OrderedJson& config) {
 OrderedJson LowbitInfo::json(const QuantizationMap& quantization) const {
   OrderedJson result = {{"version", kVersion}};
   if (!recipe.empty()) result["recipe"] = recipe;
+  if (!run.empty()) result["run"] = run;
   if (!run.empty()) result["run"] = run;
   if (has_asymmetric_activations(quantization)) {
     result["activations"] = {{"zero_point", kZeroPoint}};

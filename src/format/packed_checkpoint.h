@@ -3,7 +3,7 @@
 // config.json carries quantization_config (one config_group per distinct scheme) and, under
 // "lowbit", what that format cannot say; see docs/formats/packed-checkpoint.md.
 // Errors: packed/{unsupported-method, bad-config, unknown-version, missing-tensor, wrong-shape,
-// wrong-dtype, code-out-of-range, both-weights, bad-scale, bad-sum}.
+// wrong-dtype, both-weights, bad-scale, bad-sum, unknown-tensor}.
 #pragma once
 
 #include <map>
@@ -71,9 +71,9 @@ Result<GroupAffineWeight> read_group_affine(const Checkpoint& checkpoint, const 
 // other programs skip the key; ours refuses a version that it does not know.
 struct LowbitInfo {
   static constexpr int kVersion = 1;
-  std::string recipe;                        // its name; empty when not told
-  std::string run;                           // digest of the run's inputs; empty when not told
-  std::map<std::string, std::string> files;  // name in the folder -> SHA-256; all but config.json
+  std::string recipe = {};  // its name; empty when not told
+  std::string run = {};     // fingerprint of all that decided the output; empty when not told
+  std::map<std::string, std::string> files = {};  // name in the folder -> SHA-256; not config.json
 
   // Nothing when the config has no "lowbit" key. Errors: packed/{unknown-version, bad-config}.
   static Result<std::optional<LowbitInfo>> read(const OrderedJson& config);
