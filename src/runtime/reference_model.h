@@ -1,6 +1,6 @@
 // A language model's forward pass, float or packed, the obvious way: one block resident at a time,
-// float products through a BLAS, quantized linears by the format's reference product. It defines what
-// faster paths must equal, and it is what `eval` measures.
+// float products through a BLAS, quantized linears by the format's reference product. It defines
+// what faster paths must equal, and it is what `eval` measures.
 //
 // Hidden states are float32. No LibTorch here.
 #pragma once
@@ -23,10 +23,10 @@ namespace lowbit {
 struct LoadedLinear {
   std::int64_t out = 0;
   std::int64_t in = 0;
-  std::vector<float> weight;                 // float, or decoded for 16-bit activations; [out, in]
-  std::optional<GroupAffineWeight> packed;   // with quantized activations
+  std::vector<float> weight;                // float, or decoded for 16-bit activations; [out, in]
+  std::optional<GroupAffineWeight> packed;  // with quantized activations
   ActivationScheme activation;
-  std::vector<float> bias;                   // [out] or empty
+  std::vector<float> bias;  // [out] or empty
 };
 Result<LoadedLinear> load_linear(const Checkpoint& checkpoint, const LinearSpec& linear,
                                  const QuantizationMap& quantization);
@@ -49,8 +49,8 @@ class ReferenceModel {
   const ModelSpec& spec() const;
   const QuantizationMap& quantization() const;
 
-  // The final hidden states (after the last norm) of each window, [tokens, hidden], one block loaded at a
-  // time for all windows. `on_block(done, total)` reports progress and may be empty.
+  // The final hidden states (after the last norm) of each window, [tokens, hidden], one block
+  // loaded at a time for all windows. `on_block(done, total)` reports progress and may be empty.
   using Progress = std::function<void(std::int64_t done, std::int64_t total)>;
   Result<std::vector<std::vector<float>>> final_states(
       std::span<const std::vector<TokenId>> windows, const Progress& on_block) const;

@@ -1,0 +1,94 @@
+#include "runtime/linear.h"
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/threads.h"
+#include "runtime/blas.h"
+
+namespace lowbit {
+namespace {
+
+Status load_bias(const Checkpoint& checkpoint, const LinearSpec& spec, LoadedLinear& linear) {
+  const std::string name = spec.name + ".bias";
+  if (!spec.bias) {
+    if (!checkpoint.has(name)) return {};
+    return bad_input("runtime/unexpected-bias",
+                     fmt::format("{}: tensor '{}' is there, but config.json says that this linear "
+                                 "has no bias; correct the one that is wrong",
+                                 checkpoint.folder().string(), name));
+  }
+  auto bias = checkpoint.floats(name, {spec.out});
+  if (!bias) return std::move(bias).error();
+  linear.bias = std::move(*bias);
+  return {};
+}
+
+Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const LinearScheme* scheme,
+                   LoadedLinear& linear) {
+  if (scheme == nullptr || !scheme->weight.quantized()) {
+    auto weight = checkpoint.floats(spec.name + ".weight", {spec.out, spec.in});
+    if (!weight) return std::move(weight).error();
+    linear.weight = std::move(*weight);
+    return {};
+  }
+  auto packed = read_group_affine(checkpoint, spec.name, spec.out, spec.in, scheme->weight);
+  if (!packed) return std::move(packed).error();
+  linear.activation = scheme->activation;
+  if (linear.activation.quantized()) {
+    linear.packed = std::move(*packed);
+  } else {
+    linear.weight = packed->dequantize();
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<LoadedLinear> load_linear(const Checkpoint& checkpoint, const LinearSpec& spec,
+                                 const QuantizationMap& quantization) {
+  LoadedLinear linear;
+  linear.out = spec.out;
+  linear.in = spec.in;
+  if (Status s = load_weight(checkpoint, spec, quantization.find(spec.name), linear); !s) {
+    return std::move(s).error();
+  }
+  if (Status s = load_bias(checkpoint, spec, linear); !s) return std::move(s).error();
+  return linear;
+}
+
+LinearInput::LinearInput(std::span<const float> x, std::int64_t in) : x_(x), in_(in) {
+  CHECK(in > 0 && std::ssize(x) % in == 0);
+}
+
+const QuantizedActivations& LinearInput::codes(const ActivationScheme& scheme) {
+  if (!codes_ || scheme_ != scheme) {
+    codes_ = quantize_activations(x_, in_, scheme);
+    scheme_ = scheme;
+  }
+  return *codes_;
+}
+
+void apply(const LoadedLinear& linear, LinearInput& x, std::span<float> y) {
+  const std::int64_t tokens = x.tokens();
+  CHECK(x.in() == linear.in && std::ssize(y) == tokens * linear.out);
+  if (!linear.packed) {
+    linear_product({x.values().data(), tokens, linear.in, linear.in},
+                   {linear.weight.data(), linear.out, linear.in, linear.in},
+                   linear.bias.empty() ? nullptr : linear.bias.data(),
+                   {y.data(), tokens, linear.out, linear.out});
+    return;
+  }
+  reference_product(x.codes(linear.activation), *linear.packed, y);
+  if (linear.bias.empty()) return;
+  for (std::size_t i = 0; i < y.size(); i += linear.bias.size()) {
+    for (std::size_t o = 0; o < linear.bias.size(); ++o) y[i + o] += linear.bias[o];
+  }
+}
+
+void apply(const LoadedLinear& linear, std::span<const float> x, std::span<float> y) {
+  LinearInput input(x, linear.in);
+  apply(linear, input, y);
+}
+
+}  // namespace lowbit

@@ -1,0 +1,33 @@
+// Applying loaded linears, sharing what several of them can share.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "runtime/reference_model.h"
+
+namespace lowbit {
+
+// The input of one or several linears: its codes are made once for all that quantize it alike (q, k
+// and v; gate and up).
+class LinearInput {
+ public:
+  LinearInput(std::span<const float> x,  // [tokens, in]
+              std::int64_t in);
+
+  std::span<const float> values() const { return x_; }
+  std::int64_t tokens() const { return std::ssize(x_) / in_; }
+  std::int64_t in() const { return in_; }
+  const QuantizedActivations& codes(const ActivationScheme& scheme);
+
+ private:
+  std::span<const float> x_;
+  std::int64_t in_;
+  ActivationScheme scheme_;
+  std::optional<QuantizedActivations> codes_;
+};
+
+void apply(const LoadedLinear& linear, LinearInput& x, std::span<float> y);  // [tokens, out]
+
+}  // namespace lowbit
