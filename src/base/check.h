@@ -8,5 +8,6 @@ namespace lowbit {
 
 }  // namespace lowbit
 
+#undef CHECK  // LibTorch's headers bring another one
 #define CHECK(condition) \
   (static_cast<bool>(condition) ? void(0) : ::lowbit::check_failed(__FILE__, __LINE__, #condition))
