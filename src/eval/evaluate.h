@@ -1,8 +1,8 @@
 // Perplexity, KL divergence and top-1 agreement over token windows.
 //
 // Perplexity: exp of the mean over windows of the mean negative log-likelihood of a window's
-// length - 1 predictions (positions restart in each window, no BOS is added). KL: mean over the same
-// positions of sum_v p (log p - log q), p the reference; nats. Sums in double.
+// length - 1 predictions (positions restart in each window, no BOS is added). KL: mean over the
+// same positions of sum_v p (log p - log q), p the reference; nats. Sums in double.
 #pragma once
 
 #include <cstdint>
@@ -22,11 +22,11 @@ struct EvaluationOptions {
 struct Evaluation {
   double perplexity = 0;
   std::int64_t windows = 0;
-  std::optional<double> kl;              // with a reference
+  std::optional<double> kl;  // with a reference
   std::optional<double> kl_standard_error;
   std::optional<double> top1_agreement;  // share of positions, 0..1
   std::optional<double> reference_perplexity;
-  double bits_per_weight = 0;            // of the block linears as stored
+  double bits_per_weight = 0;  // of the block linears as stored
   double seconds = 0;
 };
 

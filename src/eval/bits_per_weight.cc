@@ -1,0 +1,46 @@
+#include <array>
+
+#include "eval/evaluate.h"
+
+namespace lowbit {
+namespace {
+
+// Bytes of whatever stands for the weight: codes, scales, zero points and shape, or the float
+// matrix.
+Result<std::uint64_t> stored_bytes(const ReferenceModel& model, const LinearSpec& linear) {
+  const Checkpoint& checkpoint = model.checkpoint();
+  if (model.quantization().find(linear.name) == nullptr) {
+    const auto weight = checkpoint.tensor(linear.name + ".weight");
+    if (!weight) return weight.error();
+    return weight->info->size_bytes();
+  }
+  constexpr std::array kAlways = {".weight_packed", ".weight_scale", ".weight_shape"};
+  std::uint64_t bytes = 0;
+  for (const char* suffix : kAlways) {
+    const auto part = checkpoint.tensor(linear.name + suffix);
+    if (!part) return part.error();
+    bytes += part->info->size_bytes();
+  }
+  const std::string zeros = linear.name + ".weight_zero_point";
+  if (checkpoint.has(zeros)) bytes += checkpoint.tensor(zeros).value().info->size_bytes();
+  return bytes;
+}
+
+}  // namespace
+
+Result<double> bits_per_weight(const ReferenceModel& model) {
+  double bits = 0.0;
+  double weights = 0.0;
+  for (std::int64_t index = 0; index < model.spec().blocks; ++index) {
+    const BlockSpec block = model.spec().block(index);
+    for (const LinearSpec* linear : block.linears()) {
+      const auto bytes = stored_bytes(model, *linear);
+      if (!bytes) return bytes.error();
+      bits += 8.0 * static_cast<double>(*bytes);
+      weights += static_cast<double>(linear->out * linear->in);
+    }
+  }
+  return bits / weights;
+}
+
+}  // namespace lowbit
