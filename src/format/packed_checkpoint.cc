@@ -112,6 +112,7 @@ class LinearReader {
     if (!found) return found;
     if (std::find(types.begin(), types.end(), found->info->dtype) == types.end()) {
       std::vector<std::string_view> wanted;
+      wanted.reserve(types.size());
       for (const DType type : types) wanted.push_back(lowbit::name(type));
       return bad_input("packed/wrong-dtype",
                        fmt::format("tensor '{}' is {}; expected {}", name(part),

@@ -266,7 +266,7 @@ Result<Group> read_group(const std::string& name, const OrderedJson& json,
 Result<TargetMatch> closest(const std::vector<TargetPattern>& targets, const std::string& linear) {
   TargetMatch best = TargetMatch::none;
   for (const TargetPattern& target : targets) {
-    const Result<TargetMatch> match = target.match(linear);
+    Result<TargetMatch> match = target.match(linear);
     if (!match) return match;
     best = std::max(best, *match);
   }
