@@ -1,0 +1,97 @@
+"""Loads a packed checkpoint of ours with transformers and compressed-tensors and compares.
+
+    check_compressed_tensors.py PACKED_FOLDER REFERENCE.safetensors [--source FLOAT_FOLDER]
+
+REFERENCE holds any of: `input_ids` and `logits` (float32, from our runtime); decoded weights,
+float32, under their names in the float model, which must be equal to the last bit. With --source
+the logits are also compared with those of the float model that holds these weights.
+Exit status: 0 equal, 1 different, 77 packages missing (skipped).
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+try:
+    import compressed_tensors
+    import torch
+    import transformers
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, CompressedTensorsConfig
+except ImportError as error:
+    print(f"skipped: {error}; needs torch, transformers, safetensors, compressed-tensors")
+    sys.exit(77)
+
+# Float32 sums in another order: the reference products and torch's differ by this at most.
+LOGIT_TOLERANCE = 2e-3
+
+
+def load_packed(folder, decoded):
+    # float32: the weights decode exactly, and products are compared without 16-bit noise. As it
+    # comes the model keeps its linears packed and decodes them in each forward; `decoded` asks for
+    # plain weights at loading, so that they can be looked at. Both must give the same values.
+    options = {"dtype": torch.float32}
+    if decoded:
+        try:
+            options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+        except TypeError:  # transformers before 5
+            options["quantization_config"] = CompressedTensorsConfig(run_compressed=False)
+    return AutoModelForCausalLM.from_pretrained(folder, **options).eval()
+
+
+def compare_weights(model, decoded):
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    different = 0
+    for name, expected in sorted(decoded.items()):
+        if name not in tensors:
+            print(f"{name}: not in the loaded model")
+            different += 1
+        elif not torch.equal(tensors[name].float(), expected):
+            worst = (tensors[name].float() - expected).abs().max().item()
+            print(f"{name}: differs by up to {worst:g}")
+            different += 1
+    print(f"{len(decoded)} decoded weights compared, {different} differ")
+    return different == 0
+
+
+@torch.no_grad()
+def compare_logits(model, input_ids, expected, label):
+    found = model(input_ids.reshape(-1, input_ids.shape[-1])).logits.float()
+    worst = (found.flatten() - expected.float().flatten()).abs().max().item()
+    print(f"logits against {label}: largest difference {worst:g}")
+    return worst <= LOGIT_TOLERANCE
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("packed", type=pathlib.Path)
+    parser.add_argument("reference", type=pathlib.Path)
+    parser.add_argument("--source", type=pathlib.Path)
+    arguments = parser.parse_args()
+    print(f"transformers {transformers.__version__}, compressed-tensors "
+          f"{compressed_tensors.__version__}, torch {torch.__version__}")
+
+    torch.manual_seed(0)
+    reference = load_file(arguments.reference)
+    input_ids = reference.pop("input_ids", None)
+    logits = reference.pop("logits", None)
+    equal = compare_weights(load_packed(arguments.packed, decoded=True), reference)
+    model = load_packed(arguments.packed, decoded=False)
+    if logits is not None:
+        equal &= compare_logits(model, input_ids.long(), logits, "the file's")
+    if arguments.source is not None:
+        source = AutoModelForCausalLM.from_pretrained(arguments.source, dtype=torch.float32).eval()
+        missing = source.load_state_dict(reference, strict=False).unexpected_keys
+        if missing:
+            print(f"not in the source model: {missing}")
+            equal = False
+        vocabulary = json.loads((arguments.packed / "config.json").read_text())["vocab_size"]
+        some_ids = torch.randint(0, vocabulary, (2, 48))
+        with torch.no_grad():
+            expected = source(some_ids).logits
+        equal &= compare_logits(model, some_ids, expected, "the float model with decoded weights")
+    sys.exit(0 if equal else 1)
+
+
+main()

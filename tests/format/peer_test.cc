@@ -1,0 +1,69 @@
+// Our packed checkpoints in the hands of the format's own package: transformers loads them and must
+// decode the same weights and compute the same logits. Needs Python packages; skipped without.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
+
+#include "format/rtn_checkpoint.h"
+
+namespace lowbit {
+namespace {
+
+constexpr int kSkipped = 77;
+
+LinearScheme weights(int bits, std::int64_t group_size, bool symmetric) {
+  return {{.bits = bits, .group_size = group_size, .symmetric = symmetric}, {}};
+}
+
+struct PeerCase {
+  const char* name;
+  SchemeOf scheme_of;
+};
+
+void PrintTo(const PeerCase& peer, std::ostream* stream) { *stream << peer.name; }
+
+class Peer : public testing::TestWithParam<PeerCase> {};
+
+TEST_P(Peer, LoadsWithTheSameWeightsAndLogits) {
+  const Path source = Path(LOWBIT_SOURCE_DIR) / "../shared/models/tiny-llama";
+  if (!real_file_system().exists(source)) GTEST_SKIP() << "no ../shared/models/tiny-llama";
+  const Path folder = Path(testing::TempDir()) / (std::string("lowbit_peer_") + GetParam().name);
+  const Path decoded = folder.string() + "_decoded.safetensors";
+  const Status written = write_rtn_checkpoint(source, folder, decoded, GetParam().scheme_of);
+  ASSERT_TRUE(written) << written.error().message;
+
+  const char* python = std::getenv("LOWBIT_PYTHON");
+  const std::string command =
+      std::string(python != nullptr ? python : "python3") + " '" +
+      LOWBIT_SOURCE_DIR "/tests/format/peer/check_compressed_tensors.py' '" + folder.string() +
+      "' '" + decoded.string() + "' --source '" + source.string() + "'";
+  const int status = std::system(command.c_str());
+  ASSERT_TRUE(WIFEXITED(status)) << command;
+  if (WEXITSTATUS(status) == kSkipped) {
+    GTEST_SKIP() << "Python packages are missing: set LOWBIT_PYTHON to an interpreter with "
+                    "transformers and compressed-tensors";
+  }
+  EXPECT_EQ(WEXITSTATUS(status), 0) << command;
+}
+
+LinearScheme mixed(const std::string& linear) {
+  if (linear.find(".layers.0.") != std::string::npos) return weights(4, 32, false);
+  if (linear.find(".layers.3.") != std::string::npos) return weights(4, 256, false);
+  if (linear.ends_with("layers.2.mlp.down_proj")) return weights(16, 0, false);  // left as it is
+  return weights(3, 128, true);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Schemes, Peer,
+    testing::Values(PeerCase{"w4g128sym", [](auto&) { return weights(4, 128, true); }},
+                    PeerCase{"w4g128asym", [](auto&) { return weights(4, 128, false); }},
+                    PeerCase{"w3g64asym", [](auto&) { return weights(3, 64, false); }},
+                    PeerCase{"w2g32asym", [](auto&) { return weights(2, 32, false); }},
+                    PeerCase{"w8rowsym", [](auto&) { return weights(8, 0, true); }},
+                    PeerCase{"w5rowasym", [](auto&) { return weights(5, 0, false); }},
+                    PeerCase{"mixed", mixed}),
+    [](const auto& peer) { return std::string(peer.param.name); });
+
+}  // namespace
+}  // namespace lowbit
