@@ -64,13 +64,14 @@ class [[nodiscard]] Result {
     CHECK(ok());
     return std::get<0>(state_);
   }
-  T&& value() && {
+  // By value: `for (x : call().value())` would otherwise walk through what is gone.
+  T value() && {
     CHECK(ok());
     return std::get<0>(std::move(state_));
   }
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
-  T&& operator*() && { return std::move(*this).value(); }
+  T operator*() && { return std::move(*this).value(); }
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }
 

@@ -25,8 +25,7 @@ Error disk_error(const Path& folder, std::uint64_t bytes, int error) {
 
 Result<Scratch> Scratch::in_memory(std::uint64_t bytes) {
   if (bytes == 0) return Scratch({});
-  void* address =
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (address == MAP_FAILED) {
     return environment_error("scratch/no-memory",
                              "cannot reserve " + bytes_text(bytes) +

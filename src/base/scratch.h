@@ -1,6 +1,7 @@
-// A large buffer that is written and read many times and thrown away: memory, or a file without a name
-// in a folder, mapped. Both start as zeros; the space is claimed at once, so that a full disk is an error
-// here and not a signal later. "scratch/no-memory" and "file/no-space" say how many bytes were asked for.
+// A large buffer that is written and read many times and thrown away: memory, or a file without a
+// name in a folder, mapped. Both start as zeros; the space is claimed at once, so that a full disk
+// is an error here and not a signal later. "scratch/no-memory" and "file/no-space" say how many
+// bytes were asked for.
 #pragma once
 
 #include <cstddef>

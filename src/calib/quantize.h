@@ -1,8 +1,4 @@
-// The block pipeline: a plan and calibration windows in, a packed checkpoint out.
-//
-// Block by block: teacher outputs on the float stream, the recipe's passes on the quantized stream,
-// pack, write aside, sync, rename, journal; then both streams move on. One block is resident. The same
-// command after a kill continues after the last finished block and ends with the same bytes.
+// What a quantizing run takes and reports; no LibTorch here. methods/quantize.h runs it.
 // Errors: quantize/{no-calibration-text, text-too-short, non-finite, device, no-cuda} and those of
 // plan.h, journal.h and the readers.
 #pragma once
@@ -40,7 +36,7 @@ struct BlockReport {
   std::int64_t index = 0;
   double loss_before = 0;  // validation (or training) loss with the starting ranges
   double loss_after = 0;
-  double mse_before = 0;   // MSE relative to the teacher's mean square
+  double mse_before = 0;  // MSE relative to the teacher's mean square
   double mse_after = 0;
   double seconds = 0;
   std::vector<std::string> notices;  // a skipped step, a restored state, ...
@@ -51,10 +47,7 @@ struct QuantizeReport {
   double bits_per_weight = 0;
   std::uint64_t output_bytes = 0;
   double seconds = 0;
+  bool already_complete = false;  // the folder held the result of this very run; nothing was done
 };
-
-// Windows may be empty when the recipe needs no calibration.
-Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
-                                const CalibrationWindows& windows, const QuantizeOptions& options);
 
 }  // namespace lowbit

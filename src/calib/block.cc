@@ -1,0 +1,138 @@
+#include "calib/block.h"
+
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "calib/attention.h"
+
+namespace lowbit {
+
+Result<TorchBlock> TorchBlock::load(const Checkpoint& checkpoint, const ModelSpec& model,
+                                    std::int64_t index, const at::Device& device) {
+  TorchBlock block;
+  block.model_ = model;
+  block.spec_ = model.block(index);
+  for (const LinearSpec* linear : block.spec_.linears()) {
+    auto weight = checkpoint.floats(linear->name + ".weight", {linear->out, linear->in});
+    if (!weight) return weight.error();
+    block.weights_.push_back(to_tensor(*weight, {linear->out, linear->in}).to(device));
+    Tensor bias;
+    if (linear->bias) {
+      auto values = checkpoint.floats(linear->name + ".bias", {linear->out});
+      if (!values) return values.error();
+      bias = to_tensor(*values, {linear->out}).to(device);
+    }
+    block.biases_.push_back(bias);
+  }
+  for (const NormSpec* norm : block.spec_.norms()) {
+    auto weight = checkpoint.floats(norm->name + ".weight", {norm->width});
+    if (!weight) return weight.error();
+    block.norm_weights_[norm->name] = to_tensor(*weight, {norm->width}).to(device);
+    if (model.norm != NormKind::layer) continue;
+    auto bias = checkpoint.floats(norm->name + ".bias", {norm->width});
+    if (!bias) return bias.error();
+    block.norm_biases_[norm->name] = to_tensor(*bias, {norm->width}).to(device);
+  }
+  if (model.rope) {
+    const auto frequencies = model.rope->inverse_frequencies(model.head_dim);
+    block.inverse_frequencies_ =
+        to_tensor(frequencies, {static_cast<std::int64_t>(frequencies.size())}).to(device);
+  }
+  return block;
+}
+
+Tensor TorchBlock::norm(const Tensor& x, const NormSpec& spec) const {
+  const Tensor& weight = norm_weights_.at(spec.name);
+  if (model_.norm == NormKind::layer && norm_biases_.contains(spec.name)) {
+    return at::layer_norm(x, {spec.width}, weight, norm_biases_.at(spec.name), model_.norm_epsilon);
+  }
+  return x * at::rsqrt(x.square().mean(-1, true) + model_.norm_epsilon) * weight;
+}
+
+Tensor TorchBlock::rotate(const Tensor& heads) const {
+  const std::int64_t half = heads.size(2) / 2;
+  const Tensor position =
+      at::arange(heads.size(1), inverse_frequencies_.options().dtype(at::kDouble));
+  const Tensor angle = at::outer(position, inverse_frequencies_.to(at::kDouble));
+  const Tensor cosine = angle.cos().to(at::kFloat);
+  const Tensor sine = angle.sin().to(at::kFloat);
+  const Tensor a = heads.slice(2, 0, half);
+  const Tensor b = heads.slice(2, half);
+  return at::cat({a * cosine - b * sine, b * cosine + a * sine}, 2);
+}
+
+Tensor TorchBlock::attention(const Tensor& x, const Products& products) const {
+  constexpr std::array<std::size_t, 3> kInputs = {0, 1, 2};
+  constexpr std::array<std::size_t, 1> kOutput = {3};
+  const auto qkv = products(kInputs, norm(x, spec_.attention_norm));
+  const auto by_head = [&](const Tensor& y, std::int64_t heads) {
+    return y.view({y.size(0), heads, model_.head_dim}).transpose(0, 1);
+  };
+  Tensor q = by_head(qkv[0], model_.heads);
+  Tensor k = by_head(qkv[1], model_.kv_heads);
+  const Tensor v = by_head(qkv[2], model_.kv_heads);
+  if (spec_.q_norm) q = norm(q, *spec_.q_norm);
+  if (spec_.k_norm) k = norm(k, *spec_.k_norm);
+  if (model_.rope) {
+    q = rotate(q);
+    k = rotate(k);
+  }
+  const double scale = 1.0 / std::sqrt(static_cast<double>(model_.head_dim));
+  const Tensor mixed =
+      causal_attention(q, k, v, {.scale = scale, .window = model_.sliding_window.value_or(0)});
+  const Tensor joined = mixed.transpose(0, 1).reshape({x.size(0), model_.heads * model_.head_dim});
+  return products(kOutput, joined)[0];
+}
+
+Tensor TorchBlock::feed_forward(const Tensor& x, const Products& products) const {
+  const Tensor input = norm(x, spec_.ffn_norm);
+  Tensor inner;
+  const auto activate = [&](const Tensor& y) {
+    return model_.activation == Activation::relu ? at::relu(y) : at::silu(y);
+  };
+  if (spec_.gate) {
+    const auto gate_up = products(std::array<std::size_t, 2>{4, 5}, input);
+    inner = activate(gate_up[0]) * gate_up[1];
+  } else {
+    inner = activate(products(std::array<std::size_t, 1>{4}, input)[0]);
+  }
+  return products(std::array<std::size_t, 1>{linears() - 1}, inner)[0];
+}
+
+Tensor TorchBlock::forward(const Tensor& x, const Products& products) const {
+  const Tensor attended = x + attention(x, products);
+  return attended + feed_forward(attended, products);
+}
+
+Tensor TorchBlock::forward(const Tensor& x) const {
+  return forward(x, [this](std::span<const std::size_t> which, const Tensor& input) {
+    std::vector<Tensor> outputs;
+    for (const std::size_t linear : which) {
+      outputs.push_back(at::linear(input, weights_[linear], biases_[linear]));
+    }
+    return outputs;
+  });
+}
+
+Result<Tensor> embed(const Checkpoint& checkpoint, const ModelSpec& model,
+                     const std::vector<std::int32_t>& tokens) {
+  const auto length = static_cast<std::int64_t>(tokens.size());
+  Tensor states = at::empty({length, model.hidden}, at::kFloat);
+  for (std::int64_t t = 0; t < length; ++t) {
+    const std::int64_t token = tokens[static_cast<std::size_t>(t)];
+    auto row =
+        checkpoint.float_rows(model.embedding_name + ".weight", model.hidden, token, token + 1);
+    if (!row) return row.error();
+    std::memcpy(states[t].data_ptr<float>(), row->data(), row->size() * sizeof(float));
+  }
+  if (!model.position_name.empty()) {
+    auto rows = checkpoint.float_rows(model.position_name + ".weight", model.hidden,
+                                      model.position_offset, model.position_offset + length);
+    if (!rows) return rows.error();
+    states.add_(to_tensor(*rows, {length, model.hidden}));
+  }
+  return states;
+}
+
+}  // namespace lowbit

@@ -1,0 +1,51 @@
+// One decoder block in LibTorch, differentiable: the float forward pass with its linear products
+// left to the caller, so that teacher, student in training and packed student share one definition.
+//
+// Tensors are [tokens, width], float32, one window at a time.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "calib/tensor.h"
+#include "io/checkpoint.h"
+#include "model/model_spec.h"
+
+namespace lowbit {
+
+class TorchBlock {
+ public:
+  static Result<TorchBlock> load(const Checkpoint& checkpoint, const ModelSpec& model,
+                                 std::int64_t index, const at::Device& device);
+
+  const BlockSpec& spec() const { return spec_; }
+  std::size_t linears() const { return weights_.size(); }  // in the order of BlockSpec::linears()
+  const Tensor& weight(std::size_t linear) const { return weights_[linear]; }  // [out, in]
+  const Tensor& bias(std::size_t linear) const { return biases_[linear]; }     // [out] or undefined
+
+  // The products of one input with each of some linears, biases included. Linears that share an
+  // input (q, k, v; gate, up) come in one call, so that the input is quantized once.
+  using Products =
+      std::function<std::vector<Tensor>(std::span<const std::size_t> linears, const Tensor& x)>;
+  Tensor forward(const Tensor& x, const Products& products) const;
+  Tensor forward(const Tensor& x) const;  // with the float weights
+
+ private:
+  Tensor norm(const Tensor& x, const NormSpec& spec) const;
+  Tensor rotate(const Tensor& heads) const;  // RoPE on [heads, tokens, head_dim]
+  Tensor attention(const Tensor& x, const Products& products) const;
+  Tensor feed_forward(const Tensor& x, const Products& products) const;
+
+  ModelSpec model_;
+  BlockSpec spec_;
+  std::vector<Tensor> weights_, biases_;
+  std::map<std::string, Tensor> norm_weights_, norm_biases_;
+  Tensor inverse_frequencies_;  // [head_dim / 2], undefined without RoPE
+};
+
+// Hidden states before the first block: embeddings, learned positions added. [tokens, hidden].
+Result<Tensor> embed(const Checkpoint& checkpoint, const ModelSpec& model,
+                     const std::vector<std::int32_t>& tokens);
+
+}  // namespace lowbit

@@ -1,0 +1,147 @@
+#include "calib/fake_quant.h"
+
+#include <ATen/Parallel.h>
+
+#include "kernels/fake_quant.h"
+
+namespace lowbit {
+namespace {
+
+constexpr std::int64_t kGrain = 64;  // groups a thread takes at least
+
+std::int64_t group_of(const WeightScheme& scheme, std::int64_t in) {
+  return scheme.group_size == 0 ? in : scheme.group_size;
+}
+
+std::int64_t group_of(const ActivationScheme& scheme, std::int64_t in) {
+  const bool whole = scheme.per == ActivationGranularity::token || scheme.group_size == 0;
+  return whole ? in : scheme.group_size;
+}
+
+bool kernels_apply(const Tensor& tensor) {
+  return tensor.is_cpu() && tensor.scalar_type() == at::kFloat && tensor.is_contiguous();
+}
+
+struct Codes {
+  Tensor steps, rounded, code, zero, scale;  // [out, groups, group] and [out, groups, 1]
+};
+
+Codes code_weight(const Tensor& weight, const GroupParameters& parameters,
+                  const WeightScheme& scheme) {
+  const double top = (1 << scheme.bits) - 1;
+  const std::int64_t group = group_of(scheme, weight.size(1));
+  Codes codes;
+  codes.scale = parameters.scale.unsqueeze(2);
+  codes.zero = parameters.zero.unsqueeze(2).round().clamp(0, top);
+  codes.steps = weight.view({weight.size(0), -1, group}) / codes.scale;
+  codes.rounded = codes.steps.round();
+  codes.code = (codes.rounded + codes.zero).clamp(0, top);
+  return codes;
+}
+
+// The straight-through estimator around whatever computes the quantized values.
+class StraightThrough : public torch::autograd::Function<StraightThrough> {
+ public:
+  static Tensor forward(torch::autograd::AutogradContext*, const Tensor& x,
+                        const Tensor& quantized) {
+    (void)x;
+    return quantized.view_as(quantized);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
+                                                 torch::autograd::variable_list upstream) {
+    return {upstream[0], Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor fake_quant_weight_reference(const Tensor& weight, const GroupParameters& parameters,
+                                   const WeightScheme& scheme) {
+  const Codes c = code_weight(weight, parameters, scheme);
+  return ((c.code - c.zero) * c.scale).view_as(weight);
+}
+
+GroupParameters fake_quant_weight_backward_reference(const Tensor& weight,
+                                                     const GroupParameters& parameters,
+                                                     const WeightScheme& scheme,
+                                                     const Tensor& upstream) {
+  const Codes c = code_weight(weight, parameters, scheme);
+  const Tensor g = upstream.view_as(c.code);
+  const Tensor clipped = c.code.ne(c.rounded + c.zero);
+  const Tensor by_scale = at::where(clipped, c.code - c.zero, c.rounded - c.steps);
+  return {.scale = (g * by_scale).sum(2),
+          .zero = -parameters.scale * (g * clipped.to(g.scalar_type())).sum(2)};
+}
+
+Tensor fake_quant_activation_reference(const Tensor& x, const ActivationScheme& scheme) {
+  const double top = (1 << scheme.bits) - 1;
+  const double middle = 1 << (scheme.bits - 1);
+  const Tensor groups = x.detach().view({x.size(0), -1, group_of(scheme, x.size(1))});
+  const Tensor low = groups.amin(2, true);
+  const Tensor high = groups.amax(2, true);
+  Tensor scale;
+  Tensor zero;
+  if (scheme.symmetric) {
+    scale = (at::maximum(high, -low) / (middle - 0.5)).clamp(1e-5, 1e4);
+    zero = at::full_like(scale, middle);
+  } else {
+    scale = ((high - low) / top).clamp(1e-5, 1e4);
+    zero = (-low / scale).clamp(-1e4, 1e4).round();
+  }
+  const Tensor code = ((groups / scale).round() + zero).clamp(0, top);
+  return ((code - zero) * scale).view_as(x);
+}
+
+Tensor fake_quant_weight(const Tensor& weight, const GroupParameters& parameters,
+                         const WeightScheme& scheme) {
+  if (!kernels_apply(weight)) return fake_quant_weight_reference(weight, parameters, scheme);
+  const Tensor scale = parameters.scale.contiguous();
+  const Tensor zero = parameters.zero.contiguous();
+  Tensor out = at::empty_like(weight);
+  const FakeQuantGroups how{.group_size = group_of(scheme, weight.size(1)), .bits = scheme.bits};
+  at::parallel_for(0, scale.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+    fake_quant_weight(how, begin, end, weight.data_ptr<float>(), scale.data_ptr<float>(),
+                      zero.data_ptr<float>(), out.data_ptr<float>());
+  });
+  return out;
+}
+
+GroupParameters fake_quant_weight_backward(const Tensor& weight, const GroupParameters& parameters,
+                                           const WeightScheme& scheme, const Tensor& upstream) {
+  const Tensor g = upstream.to(weight.scalar_type()).contiguous();
+  if (!kernels_apply(weight)) {
+    return fake_quant_weight_backward_reference(weight, parameters, scheme, g);
+  }
+  const Tensor scale = parameters.scale.contiguous();
+  const Tensor zero = parameters.zero.contiguous();
+  GroupParameters gradient{.scale = at::empty_like(scale), .zero = at::empty_like(zero)};
+  const FakeQuantGroups how{.group_size = group_of(scheme, weight.size(1)), .bits = scheme.bits};
+  at::parallel_for(0, scale.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+    fake_quant_weight_backward(how, begin, end, weight.data_ptr<float>(), scale.data_ptr<float>(),
+                               zero.data_ptr<float>(), g.data_ptr<float>(),
+                               gradient.scale.data_ptr<float>(), gradient.zero.data_ptr<float>());
+  });
+  return gradient;
+}
+
+Tensor fake_quant_activation(const Tensor& x, const ActivationScheme& scheme) {
+  const Tensor values = x.detach().contiguous();
+  Tensor out;
+  if (kernels_apply(values)) {
+    out = at::empty_like(values);
+    const FakeQuantGroups how{.group_size = group_of(scheme, x.size(1)), .bits = scheme.bits};
+    const ActivationGrid grid =
+        scheme.symmetric ? ActivationGrid::symmetric : ActivationGrid::asymmetric;
+    at::parallel_for(0, values.numel() / how.group_size, kGrain,
+                     [&](std::int64_t begin, std::int64_t end) {
+                       fake_quant_activation(how, grid, begin, end, values.data_ptr<float>(),
+                                             out.data_ptr<float>());
+                     });
+  } else {
+    out = fake_quant_activation_reference(values, scheme);
+  }
+  if (!at::GradMode::is_enabled() || !x.requires_grad()) return out;
+  return StraightThrough::apply(x, out);
+}
+
+}  // namespace lowbit

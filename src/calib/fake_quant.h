@@ -1,0 +1,35 @@
+// Fake quantization of tensors: our kernels on the CPU, tensor operations elsewhere. The versions
+// in tensor operations are also the reference that the kernels are tested against.
+#pragma once
+
+#include "calib/tensor.h"
+#include "format/scheme.h"
+
+namespace lowbit {
+
+// Scales and zero points of one weight, float32, [out, groups] each.
+struct GroupParameters {
+  Tensor scale;
+  Tensor zero;
+};
+
+// Dequantized codes of `weight` [out, in] (frm sheet: weight quantiser). No gradient is recorded.
+Tensor fake_quant_weight(const Tensor& weight, const GroupParameters& parameters,
+                         const WeightScheme& scheme);
+// Gradients of a loss with respect to scale and zero, from that with respect to the result above.
+GroupParameters fake_quant_weight_backward(const Tensor& weight, const GroupParameters& parameters,
+                                           const WeightScheme& scheme, const Tensor& upstream);
+
+// Dynamic quantization of x [tokens, in], straight-through: its gradient is the identity.
+Tensor fake_quant_activation(const Tensor& x, const ActivationScheme& scheme);
+
+// The same three in tensor operations, for any float dtype and device.
+Tensor fake_quant_weight_reference(const Tensor& weight, const GroupParameters& parameters,
+                                   const WeightScheme& scheme);
+GroupParameters fake_quant_weight_backward_reference(const Tensor& weight,
+                                                     const GroupParameters& parameters,
+                                                     const WeightScheme& scheme,
+                                                     const Tensor& upstream);
+Tensor fake_quant_activation_reference(const Tensor& x, const ActivationScheme& scheme);
+
+}  // namespace lowbit

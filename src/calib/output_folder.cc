@@ -1,0 +1,271 @@
+#include "calib/output_folder.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <set>
+
+#include "base/sha256.h"
+
+namespace lowbit {
+namespace {
+
+// Copied byte for byte where the source has them; weights, index and config.json are ours.
+constexpr std::array kCompanions = {"tokenizer.json",
+                                    "tokenizer_config.json",
+                                    "special_tokens_map.json",
+                                    "added_tokens.json",
+                                    "vocab.json",
+                                    "merges.txt",
+                                    "tokenizer.model",
+                                    "generation_config.json",
+                                    "chat_template.jinja",
+                                    "chat_template.json",
+                                    "LICENSE",
+                                    "LICENSE.txt"};
+constexpr std::uint64_t kCompanionLimit = 256ULL << 20;
+constexpr const char* kIndexName = "model.safetensors.index.json";
+constexpr const char* kReportName = "lowbit-report.json";
+constexpr std::uint64_t kConfigLimit = 16ULL << 20;
+
+std::string step_of(std::int64_t block) { return "block " + std::to_string(block); }
+
+std::string digest_of(const Journal::Inputs& inputs) {
+  OrderedJson list = OrderedJson::array();
+  for (const auto& [name, value] : inputs) list.push_back({name, value});
+  return sha256_hex(list.dump());
+}
+
+// The digest of the run that completed this folder; empty when none did.
+Result<std::string> completed_digest(FileSystem& files, const Path& folder) {
+  if (!files.exists(folder / "config.json")) return std::string();
+  auto text = files.read(folder / "config.json", kConfigLimit);
+  if (!text) return text.error();
+  auto config = parse_ordered_json(*text);
+  if (!config) return within((folder / "config.json").string(), config.error());
+  auto info = LowbitInfo::read(*config);
+  if (!info) return info.error();
+  return *info ? (*info)->run : std::string();
+}
+
+// Removes a completed run: config.json first, so that what is left can never look complete.
+Status discard_completed(FileSystem& files, const Path& folder) {
+  auto text = files.read(folder / "config.json", kConfigLimit);
+  if (!text) return text.error();
+  auto config = parse_ordered_json(*text);
+  if (!config) return config.error();
+  auto info = LowbitInfo::read(*config);
+  if (!info) return info.error();
+  if (auto status = files.remove(folder / "config.json"); !status) return status;
+  if (!*info) return {};
+  for (const auto& [name, sum] : (*info)->files) {
+    if (name.find('/') != std::string::npos) continue;
+    if (auto status = files.remove(folder / name); !status) return status;
+  }
+  return files.sync_folder(folder);
+}
+
+TensorToWrite borrowed(const Checkpoint::Tensor& tensor) {
+  return {.name = tensor.info->name,
+          .dtype = tensor.info->dtype,
+          .shape = tensor.info->shape,
+          .bytes = tensor.bytes};
+}
+
+// Tensors of the source that belong to one block's module.
+std::vector<std::string> names_below(const Checkpoint& source, const std::string& prefix) {
+  std::vector<std::string> below;
+  for (const std::string& name : source.names()) {
+    if (name.starts_with(prefix + ".")) below.push_back(name);
+  }
+  return below;
+}
+
+}  // namespace
+
+Result<OutputFolder> OutputFolder::open(const Checkpoint& source, const Plan& plan,
+                                        const Path& folder, const Journal::Inputs& inputs,
+                                        bool restart) {
+  FileSystem& files = source.files();
+  OutputFolder output(source, plan, folder);
+  output.digest_ = digest_of(inputs);
+  auto completed = completed_digest(files, folder);
+  if (!completed) return completed.error();
+  const bool journalled = files.exists(folder / ".lowbit-journal");
+  if (!completed->empty() && !journalled) {
+    if (restart) {
+      if (auto status = discard_completed(files, folder); !status) return status.error();
+    } else if (*completed == output.digest_) {
+      output.complete_ = true;
+      return output;
+    } else {
+      return usage_error("plan/output-not-empty",
+                         folder.string() +
+                             ": holds the result of another run (other model, recipe, text or "
+                             "options); choose another folder, or --restart to replace it");
+    }
+  }
+  if (restart && journalled) {
+    if (auto status = Journal::discard(files, folder); !status) return status.error();
+    if (auto status = files.remove(folder / "config.json"); !status) return status.error();
+  }
+  auto journal = Journal::open(files, folder, inputs);
+  if (!journal) return journal.error();
+  output.journal_ = std::move(*journal);
+  return output;
+}
+
+std::string OutputFolder::shard_name(std::int64_t shard) const {
+  std::array<char, 64> name{};
+  std::snprintf(name.data(), name.size(), "model-%05lld-of-%05lld.safetensors",
+                static_cast<long long>(shard), static_cast<long long>(plan_->model.blocks + 1));
+  return name.data();
+}
+
+bool OutputFolder::has_block(std::int64_t block) const {
+  return journal_->finished(step_of(block));
+}
+
+std::string OutputFolder::block_note(std::int64_t block) const {
+  return journal_->note_of(step_of(block));
+}
+
+Status OutputFolder::write_block(std::int64_t block,
+                                 const std::vector<const GroupAffineWeight*>& linears,
+                                 const std::string& note) {
+  const auto& planned = plan_->blocks[static_cast<std::size_t>(block)].linears;
+  std::vector<PackedTensors> packed;
+  std::set<std::string> replaced;
+  for (std::size_t i = 0; i < planned.size(); ++i) {
+    if (linears[i] == nullptr) continue;
+    packed.emplace_back(planned[i].linear.name, *linears[i]);
+    replaced.insert(planned[i].linear.name + ".weight");
+  }
+  std::vector<TensorToWrite> tensors;
+  for (const PackedTensors& linear : packed) {
+    for (TensorToWrite& tensor : linear.tensors()) tensors.push_back(std::move(tensor));
+  }
+  for (const std::string& name : names_below(*source_, plan_->model.block(block).prefix)) {
+    if (replaced.contains(name)) continue;
+    auto tensor = source_->tensor(name);
+    if (!tensor) return tensor.error();
+    tensors.push_back(borrowed(*tensor));
+  }
+  std::sort(tensors.begin(), tensors.end(),
+            [](const TensorToWrite& a, const TensorToWrite& b) { return a.name < b.name; });
+  const std::string name = shard_name(block + 1);
+  if (auto status = write_safetensors(source_->files(), folder_ / name, tensors); !status) {
+    return status;
+  }
+  return journal_->finish(step_of(block), {name}, note);
+}
+
+Result<std::vector<std::optional<GroupAffineWeight>>> OutputFolder::read_block(
+    std::int64_t block) const {
+  auto shard = Checkpoint::open_weights(source_->files(), folder_ / shard_name(block + 1));
+  if (!shard) return shard.error();
+  std::vector<std::optional<GroupAffineWeight>> weights;
+  for (const PlannedLinear& planned : plan_->blocks[static_cast<std::size_t>(block)].linears) {
+    if (!planned.scheme.weight.quantized()) {
+      weights.emplace_back();
+      continue;
+    }
+    auto weight = read_group_affine(*shard, planned.linear.name, planned.linear.out,
+                                    planned.linear.in, planned.scheme.weight);
+    if (!weight) return weight.error();
+    weights.emplace_back(std::move(*weight));
+  }
+  return weights;
+}
+
+Status OutputFolder::write_rest() {
+  std::set<std::string> owned;
+  for (std::int64_t block = 0; block < plan_->model.blocks; ++block) {
+    for (const std::string& name : names_below(*source_, plan_->model.block(block).prefix)) {
+      owned.insert(name);
+    }
+  }
+  std::vector<TensorToWrite> tensors;
+  for (const std::string& name : source_->names()) {
+    if (owned.contains(name)) continue;
+    auto tensor = source_->tensor(name);
+    if (!tensor) return tensor.error();
+    tensors.push_back(borrowed(*tensor));
+  }
+  const std::string name = shard_name(plan_->model.blocks + 1);
+  if (auto status = write_safetensors(source_->files(), folder_ / name, tensors); !status) {
+    return status;
+  }
+  return journal_->finish("tensors", {name}, "{}");
+}
+
+Status OutputFolder::write_companions(const std::string& report) {
+  FileSystem& files = source_->files();
+  std::vector<std::string> written;
+  for (const char* name : kCompanions) {
+    if (!files.exists(source_->folder() / name)) continue;
+    auto content = files.read(source_->folder() / name, kCompanionLimit);
+    if (!content) return content.error();
+    if (auto status = write_whole(files, folder_ / name, *content); !status) return status;
+    written.emplace_back(name);
+  }
+  std::map<std::string, std::string> weight_map;
+  std::uint64_t total = 0;
+  for (std::int64_t shard = 1; shard <= plan_->model.blocks + 1; ++shard) {
+    auto file = SafetensorsFile::open(files, folder_ / shard_name(shard));
+    if (!file) return file.error();
+    for (const TensorInfo& tensor : file->tensors()) {
+      weight_map[tensor.name] = shard_name(shard);
+      total += tensor.size_bytes();
+    }
+  }
+  const OrderedJson index = {{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}};
+  if (auto status = write_whole(files, folder_ / kIndexName, index.dump(2) + "\n"); !status) {
+    return status;
+  }
+  if (auto status = write_whole(files, folder_ / kReportName, report); !status) return status;
+  written.emplace_back(kIndexName);
+  written.emplace_back(kReportName);
+  return journal_->finish("companions", written, "{}");
+}
+
+Status OutputFolder::write_config() {
+  const QuantizationMap quantization = plan_->quantization();
+  std::vector<std::string> linears;
+  for (const PlannedBlock& block : plan_->blocks) {
+    for (const PlannedLinear& planned : block.linears) linears.push_back(planned.linear.name);
+  }
+  linears.push_back(plan_->model.tied_head ? "lm_head" : plan_->model.head_name);  // stays float
+  LowbitInfo info{.recipe = plan_->recipe.name, .run = digest_};
+  for (const JournalFile& file : journal_->all_files()) info.files[file.name] = file.sha256;
+  OrderedJson config = source_->config();
+  config["quantization_config"] = quantization.quantization_config(linears);
+  config["lowbit"] = info.json(quantization);
+  return write_whole(source_->files(), folder_ / "config.json", config.dump(2) + "\n");
+}
+
+Status OutputFolder::finish(const std::string& report) {
+  if (!journal_->finished("tensors")) {
+    if (auto status = write_rest(); !status) return status;
+  }
+  if (!journal_->finished("companions")) {
+    if (auto status = write_companions(report); !status) return status;
+  }
+  if (auto status = write_config(); !status) return status;
+  complete_ = true;
+  return journal_->remove();
+}
+
+Result<std::uint64_t> OutputFolder::size_bytes() const {
+  auto names = source_->files().list(folder_);
+  if (!names) return names.error();
+  std::uint64_t total = 0;
+  for (const std::string& name : *names) {
+    auto info = source_->files().info(folder_ / name);
+    if (!info) return info.error();
+    if (!info->is_folder) total += info->size_bytes;
+  }
+  return total;
+}
+
+}  // namespace lowbit

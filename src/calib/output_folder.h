@@ -1,0 +1,55 @@
+// The packed checkpoint as it grows: shards by step, journalled, config.json last.
+//
+// Steps: "tensors" (what no block owns: embeddings, last norm, head), "block K", "companions"
+// (tokenizer and generation files, the index, the report). A folder whose config.json carries this
+// run's digest is complete.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "format/packed_checkpoint.h"
+#include "io/checkpoint.h"
+#include "io/journal.h"
+#include "recipe/plan.h"
+
+namespace lowbit {
+
+class OutputFolder {
+ public:
+  // Starts or continues a run; `restart` forgets what is there. "plan/output-not-empty": the folder
+  // holds the result of another run, or something else.
+  static Result<OutputFolder> open(const Checkpoint& source, const Plan& plan, const Path& folder,
+                                   const Journal::Inputs& inputs, bool restart);
+
+  bool complete() const { return complete_; }
+  bool has_block(std::int64_t block) const;
+  std::string block_note(std::int64_t block) const;
+
+  // Packs one block: quantized linears as given (null: the source's own tensor), all else copied.
+  Status write_block(std::int64_t block, const std::vector<const GroupAffineWeight*>& linears,
+                     const std::string& note);
+  // The packed weights of a finished block, as written; nothing for float linears.
+  Result<std::vector<std::optional<GroupAffineWeight>>> read_block(std::int64_t block) const;
+
+  // Everything else, config.json last; then the journal goes.
+  Status finish(const std::string& report);
+  Result<std::uint64_t> size_bytes() const;
+
+ private:
+  OutputFolder(const Checkpoint& source, const Plan& plan, Path folder)
+      : source_(&source), plan_(&plan), folder_(std::move(folder)) {}
+  std::string shard_name(std::int64_t shard) const;  // from 1; block K is shard K + 1
+  Status write_rest();
+  Status write_companions(const std::string& report);
+  Status write_config();
+
+  const Checkpoint* source_;
+  const Plan* plan_;
+  Path folder_;
+  std::string digest_;
+  bool complete_ = false;
+  std::optional<Journal> journal_;
+};
+
+}  // namespace lowbit

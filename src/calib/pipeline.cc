@@ -1,0 +1,322 @@
+#include "calib/pipeline.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "base/half_float.h"
+#include "base/progress.h"
+#include "base/sha256.h"
+#include "base/threads.h"
+#include "calib/output_folder.h"
+#include "calib/student.h"
+
+namespace lowbit {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// The stored scale's type: the model's own 16-bit type, bfloat16 for a float32 model.
+DType scale_type_of(const Checkpoint& checkpoint, const ModelSpec& model) {
+  const auto tensor = checkpoint.tensor(model.block(0).q.name + ".weight");
+  return tensor.ok() && tensor->info->dtype == DType::f16 ? DType::f16 : DType::bf16;
+}
+
+// Everything that decides the output, named; the journal refuses another one by name.
+Result<Journal::Inputs> run_inputs(const Checkpoint& checkpoint, const Plan& plan,
+                                   const QuantizeOptions& options) {
+  Journal::Inputs inputs;
+  for (const SafetensorsFile& shard : checkpoint.shards()) {
+    auto bytes = checkpoint.files().map(shard.path());
+    if (!bytes) return bytes.error();
+    inputs.emplace_back("weights " + shard.path().filename().string(),
+                        sha256_hex((*bytes)->bytes()));
+  }
+  inputs.emplace_back("config.json", sha256_hex(checkpoint.config().dump()));
+  const std::string recipe = to_toml(plan.recipe);
+  std::size_t begin = 0;
+  std::string section;
+  while (begin < recipe.size()) {
+    const std::size_t end = std::min(recipe.find('\n', begin), recipe.size());
+    const std::string line = recipe.substr(begin, end - begin);
+    begin = end + 1;
+    if (line.starts_with('[')) section = line + " ";
+    const std::size_t equals = line.find(" = ");
+    if (equals == std::string::npos) continue;
+    inputs.emplace_back("recipe " + section + line.substr(0, equals), line.substr(equals + 3));
+  }
+  for (const auto& input : options.inputs) inputs.push_back(input);
+  inputs.emplace_back("device", options.device);
+  inputs.emplace_back("threads", std::to_string(thread_count()));
+  return inputs;
+}
+
+OrderedJson to_json(const BlockReport& report) {
+  return {{"block", report.index},
+          {"loss_before", report.loss_before},
+          {"loss_after", report.loss_after},
+          {"relative_mse_before", report.mse_before},
+          {"relative_mse_after", report.mse_after},
+          {"notices", report.notices}};
+}
+
+// From a note of our own journal; a key that is missing keeps its default.
+BlockReport from_json(const OrderedJson& json) {
+  BlockReport report;
+  const auto number = [&](const char* key) {
+    return json.contains(key) && json[key].is_number() ? json[key].get<double>() : 0.0;
+  };
+  report.index = static_cast<std::int64_t>(number("block"));
+  report.loss_before = number("loss_before");
+  report.loss_after = number("loss_after");
+  report.mse_before = number("relative_mse_before");
+  report.mse_after = number("relative_mse_after");
+  if (json.contains("notices")) {
+    for (const auto& notice : json["notices"]) {
+      if (notice.is_string()) report.notices.push_back(notice.get<std::string>());
+    }
+  }
+  return report;
+}
+
+class Pipeline {
+ public:
+  Pipeline(const Checkpoint& checkpoint, const Plan& plan, const QuantizeOptions& options,
+           const std::vector<BlockPass>& passes, at::Device device, OutputFolder output)
+      : checkpoint_(checkpoint),
+        plan_(plan),
+        options_(options),
+        passes_(passes),
+        device_(device),
+        scale_type_(scale_type_of(checkpoint, plan.model)),
+        output_(std::move(output)) {}
+
+  Result<QuantizeReport> run(const CalibrationWindows& windows) {
+    const Clock::time_point start = Clock::now();
+    QuantizeReport report;
+    if (auto status = embed_windows(windows); !status) return status.error();
+    for (std::int64_t block = 0; block < plan_.model.blocks; ++block) {
+      auto done = run_block(block);
+      if (!done) return done.error();
+      report.blocks.push_back(std::move(*done));
+    }
+    if (auto status = output_.finish(report_text(report)); !status) return status.error();
+    auto bytes = output_.size_bytes();
+    if (!bytes) return bytes.error();
+    report.output_bytes = *bytes;
+    report.bits_per_weight = plan_.bits_per_weight;
+    report.seconds = seconds_since(start);
+    return report;
+  }
+
+ private:
+  // No times in it: a resumed run writes the same bytes.
+  std::string report_text(const QuantizeReport& report) const {
+    OrderedJson blocks = OrderedJson::array();
+    for (const BlockReport& block : report.blocks) blocks.push_back(to_json(block));
+    const OrderedJson json = {{"recipe", to_toml(plan_.recipe)},
+                              {"bits_per_weight", plan_.bits_per_weight},
+                              {"plan_notices", plan_.notices},
+                              {"blocks", blocks}};
+    return json.dump(2) + "\n";
+  }
+
+  Status embed_windows(const CalibrationWindows& windows) {
+    train_windows_ = static_cast<std::int64_t>(windows.train.size());
+    std::vector<std::vector<TokenId>> all = windows.train;
+    all.insert(all.end(), windows.validation.begin(), windows.validation.end());
+    const HiddenStream::Shape shape{
+        .windows = static_cast<std::int64_t>(all.size()),
+        .length = all.empty() ? 0 : static_cast<std::int64_t>(all.front().size()),
+        .width = plan_.model.hidden};
+    for (auto* stream : {&teacher_, &student_}) {
+      auto made = HiddenStream::make(shape, options_.offload_dir);
+      if (!made) return made.error();
+      stream->emplace(std::move(*made));
+    }
+    for (std::int64_t window = 0; window < shape.windows; ++window) {
+      auto states = embed(checkpoint_, plan_.model, all[static_cast<std::size_t>(window)]);
+      if (!states) return states.error();
+      teacher_->set(window, *states);
+      student_->set(window, *states);
+    }
+    return {};
+  }
+
+  Result<BlockReport> run_block(std::int64_t index) {
+    const Clock::time_point start = Clock::now();
+    const bool resumed = output_.has_block(index);
+    auto block = TorchBlock::load(checkpoint_, plan_.model, index, device_);
+    if (!block) return block.error();
+    BlockReport report;
+    report.index = index;
+    auto weights = resumed ? output_.read_block(index) : learn(*block, report);
+    if (!weights) return weights.error();
+    if (resumed) {
+      auto note = parse_ordered_json(output_.block_note(index));
+      if (!note) return note.error();
+      report = from_json(*note);
+      if (auto status = advance_teacher(*block, index); !status) return status.error();
+    }
+    auto error = advance_student(*block, index, *weights);
+    if (!error) return error.error();
+    if (!resumed) {
+      report.mse_after = *error;
+      if (auto status = output_.write_block(index, pointers(*weights), to_json(report).dump());
+          !status) {
+        return status.error();
+      }
+    }
+    report.seconds = seconds_since(start);
+    return report;
+  }
+
+  static std::vector<const GroupAffineWeight*> pointers(
+      const std::vector<std::optional<GroupAffineWeight>>& weights) {
+    std::vector<const GroupAffineWeight*> result;
+    for (const auto& weight : weights) result.push_back(weight ? &*weight : nullptr);
+    return result;
+  }
+
+  const std::vector<PlannedLinear>& linears(std::int64_t index) const {
+    return plan_.blocks[static_cast<std::size_t>(index)].linears;
+  }
+
+  // The share of the run that is done when `fraction` of a block is; also where Ctrl-C is heard.
+  Status step(std::int64_t index, double fraction, const std::string& detail) const {
+    if (interrupted()) {
+      return Error{ErrorKind::interrupted, "quantize/interrupted",
+                   options_.output.string() + ": interrupted in block " + std::to_string(index) +
+                       "; the same command continues after the last finished block"};
+    }
+    if (options_.on_progress) {
+      options_.on_progress(
+          (static_cast<double>(index) + fraction) / static_cast<double>(plan_.model.blocks),
+          "block " + std::to_string(index + 1) + "/" + std::to_string(plan_.model.blocks) + " " +
+              detail);
+    }
+    return {};
+  }
+
+  // The teacher's stream becomes this block's outputs: the targets.
+  Status advance_teacher(const TorchBlock& block, std::int64_t index) {
+    const at::NoGradGuard no_gradient;
+    for (std::int64_t window = 0; window < teacher_->windows(); ++window) {
+      teacher_->set(window, block.forward(teacher_->get(window, device_)));
+      if (auto status = step(index, 0.0, "teacher"); !status) return status;
+    }
+    return {};
+  }
+
+  Result<std::vector<std::optional<GroupAffineWeight>>> learn(const TorchBlock& block,
+                                                              BlockReport& report) {
+    if (auto status = advance_teacher(block, report.index); !status) return status.error();
+    BlockTask task{.block = block,
+                   .linears = linears(report.index),
+                   .parameters = std::vector<GroupParameters>(block.linears()),
+                   .inputs = *student_,
+                   .targets = *teacher_,
+                   .train_windows = train_windows_,
+                   .device = device_,
+                   .report = report,
+                   .on_step = [&](double fraction, const std::string& detail) {
+                     return step(report.index, 0.05 + 0.9 * fraction, detail);
+                   }};
+    for (const BlockPass& pass : passes_) {
+      if (auto status = pass(task); !status) return status.error();
+    }
+    std::vector<std::optional<GroupAffineWeight>> weights;
+    for (std::size_t i = 0; i < task.linears.size(); ++i) {
+      const PlannedLinear& planned = task.linears[i];
+      if (!planned.scheme.weight.quantized()) {
+        weights.emplace_back();
+        continue;
+      }
+      weights.emplace_back(quantize_group_affine(
+          to_floats(block.weight(i)), planned.linear.out, planned.linear.in, planned.scheme.weight,
+          to_floats(task.parameters[i].scale), to_floats(task.parameters[i].zero), scale_type_));
+    }
+    return weights;
+  }
+
+  // Moves the student's stream through the packed weights, exactly those that the file holds.
+  // Returns the error relative to the teacher's mean square, over the validation windows (all when
+  // none).
+  Result<double> advance_student(const TorchBlock& block, std::int64_t index,
+                                 const std::vector<std::optional<GroupAffineWeight>>& packed) {
+    const at::NoGradGuard no_gradient;
+    std::vector<Tensor> weights;
+    for (std::size_t i = 0; i < packed.size(); ++i) {
+      weights.push_back(
+          packed[i]
+              ? to_tensor(packed[i]->dequantize(), {packed[i]->out, packed[i]->in}).to(device_)
+              : block.weight(i));
+    }
+    const auto products = student_products(block, linears(index), weights, Precision::float32);
+    const std::int64_t first = student_->windows() > train_windows_ ? train_windows_ : 0;
+    double error = 0;
+    double power = 0;
+    for (std::int64_t window = 0; window < student_->windows(); ++window) {
+      const Tensor output = block.forward(student_->get(window, device_), products);
+      student_->set(window, output);
+      if (auto status = step(index, 0.95, "packed"); !status) return status.error();
+      if (window < first) continue;
+      const Tensor target = teacher_->get(window, device_);
+      error += (output - target).square().mean().item<double>();
+      power += target.square().mean().item<double>();
+    }
+    if (!std::isfinite(error)) {
+      return bad_input(
+          "quantize/non-finite",
+          "block " + std::to_string(index) +
+              ": the packed block's outputs are not finite; the source model overflows "
+              "on this text, or the recipe's bits are too few for it");
+    }
+    return power > 0 ? error / power : 0.0;
+  }
+
+  const Checkpoint& checkpoint_;
+  const Plan& plan_;
+  const QuantizeOptions& options_;
+  const std::vector<BlockPass>& passes_;
+  at::Device device_;
+  DType scale_type_;
+  OutputFolder output_;
+  std::int64_t train_windows_ = 0;
+  std::optional<HiddenStream> teacher_, student_;
+};
+
+}  // namespace
+
+Result<QuantizeReport> run_pipeline(const Checkpoint& checkpoint, const Plan& plan,
+                                    const CalibrationWindows& windows,
+                                    const QuantizeOptions& options,
+                                    const std::vector<BlockPass>& passes) {
+  auto device = find_device(options.device);
+  if (!device) return device.error();
+  auto inputs = run_inputs(checkpoint, plan, options);
+  if (!inputs) return inputs.error();
+  auto output = OutputFolder::open(checkpoint, plan, options.output, *inputs, options.restart);
+  if (!output) return output.error();
+  at::set_num_threads(thread_count());
+  if (output->complete()) {
+    QuantizeReport report;
+    auto bytes = output->size_bytes();
+    if (!bytes) return bytes.error();
+    report.output_bytes = *bytes;
+    report.bits_per_weight = plan.bits_per_weight;
+    report.already_complete = true;
+    return report;
+  }
+  try {
+    return Pipeline(checkpoint, plan, options, passes, *device, std::move(*output)).run(windows);
+  } catch (const c10::Error& error) {  // LibTorch's border: out of device memory, a failed kernel
+    return environment_error("quantize/libtorch",
+                             std::string("LibTorch: ") + error.what_without_backtrace());
+  }
+}
+
+}  // namespace lowbit

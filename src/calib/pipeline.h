@@ -1,0 +1,45 @@
+// The block pipeline: a plan, calibration windows and passes in, a packed checkpoint out.
+//
+// Block by block: the teacher's outputs on the float stream, the passes on the student's stream,
+// pack, write aside, sync, rename, journal; then the student's stream moves on through the packed
+// weights. One block is resident. The same command after a kill continues after the last finished
+// block and ends with the same bytes.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "calib/block.h"
+#include "calib/fake_quant.h"
+#include "calib/quantize.h"
+#include "calib/stream.h"
+#include "recipe/plan.h"
+
+namespace lowbit {
+
+// What the passes work on: one block, its windows, and the parameters they choose.
+struct BlockTask {
+  const TorchBlock& block;
+  const std::vector<PlannedLinear>& linears;
+  std::vector<GroupParameters> parameters;  // one for each linear; undefined until a range pass
+
+  const HiddenStream& inputs;   // the student's: what already quantized blocks put out
+  const HiddenStream& targets;  // the teacher's outputs of this block
+  std::int64_t train_windows;   // the first so many windows; the others validate
+  at::Device device;
+
+  BlockReport& report;
+  std::function<Status(double fraction, const std::string& detail)> on_step;  // of this block, 0..1
+};
+
+using BlockPass = std::function<Status(BlockTask& task)>;
+
+Result<QuantizeReport> run_pipeline(const Checkpoint& checkpoint, const Plan& plan,
+                                    const CalibrationWindows& windows,
+                                    const QuantizeOptions& options,
+                                    const std::vector<BlockPass>& passes);
+
+}  // namespace lowbit

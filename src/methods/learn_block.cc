@@ -1,0 +1,225 @@
+#include "methods/learn_block.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "base/progress.h"
+#include "calib/student.h"
+
+namespace lowbit {
+namespace {
+
+// Adam's moments for one tensor of parameters.
+struct Moments {
+  Tensor first, second;
+};
+
+struct AdamStep {
+  double rate = 0;
+  std::int64_t number = 1;  // from 1
+};
+
+// AdamW with betas 0.9 and 0.999, epsilon 1e-8, no decay. `unit` scales the step of each element.
+void adam(const Tensor& parameter, const Tensor& gradient, Moments& moments, AdamStep step,
+          const Tensor& unit) {
+  constexpr double kFirst = 0.9, kSecond = 0.999, kEpsilon = 1e-8;
+  if (!moments.first.defined()) {
+    moments.first = at::zeros_like(parameter);
+    moments.second = at::zeros_like(parameter);
+  }
+  moments.first.mul_(kFirst).add_(gradient, 1.0 - kFirst);
+  moments.second.mul_(kSecond).addcmul_(gradient, gradient, 1.0 - kSecond);
+  const double n = static_cast<double>(step.number);
+  const double rate = step.rate / (1.0 - std::pow(kFirst, n));
+  const Tensor deviation = (moments.second / (1.0 - std::pow(kSecond, n))).sqrt_().add_(kEpsilon);
+  Tensor move = moments.first / deviation;
+  if (unit.defined()) move.mul_(unit);
+  parameter.sub_(move, rate);
+}
+
+struct TrainedLinear {
+  std::size_t index = 0;
+  GroupParameters start;     // as the range pass left them
+  GroupParameters gradient;  // summed over a batch
+  Moments scale, zero;
+};
+
+// A scale never falls below this share of its start value: a step too far must not end in 0.
+constexpr double kSmallestShare = 0.01;
+
+class BlockLearner {
+ public:
+  BlockLearner(const LearnSpec& spec, BlockTask& task)
+      : spec_(spec),
+        task_(task),
+        precision_(has_fast_bfloat16(task.device) ? Precision::bfloat16 : Precision::float32) {
+    for (std::size_t i = 0; i < task.linears.size(); ++i) {
+      if (!task.linears[i].scheme.weight.quantized()) continue;
+      const GroupParameters& p = task.parameters[i];
+      TrainedLinear linear;
+      linear.index = i;
+      linear.start = {p.scale.clone(), p.zero.clone()};
+      trained_.push_back(linear);
+    }
+  }
+
+  Status run() {
+    const double before = validate();
+    task_.report.loss_before = before;
+    task_.report.loss_after = before;
+    double best = before;
+    auto best_parameters = snapshot();
+    for (std::int64_t epoch = 0; epoch < spec_.epochs; ++epoch) {
+      if (auto status = train_epoch(epoch); !status) return status;
+      if (!spec_.keep_best && epoch + 1 < spec_.epochs) continue;
+      const double loss = validate();
+      task_.report.loss_after = loss;
+      if (!std::isfinite(loss) || (spec_.keep_best && !(loss < best))) continue;
+      best = loss;
+      best_parameters = snapshot();
+    }
+    if (task_.report.loss_after != best || !std::isfinite(task_.report.loss_after)) {
+      task_.parameters = best_parameters;
+      task_.report.notices.push_back("the last state validated worse; the best one was restored");
+      task_.report.loss_after = best;
+    }
+    return {};
+  }
+
+ private:
+  std::vector<GroupParameters> snapshot() const {
+    std::vector<GroupParameters> copy = task_.parameters;
+    for (GroupParameters& p : copy) {
+      if (p.scale.defined()) p = {p.scale.clone(), p.zero.clone()};
+    }
+    return copy;
+  }
+
+  // Dequantized weights of all linears under the current parameters, in the products' precision.
+  std::vector<Tensor> student_weights() const {
+    const auto type = precision_ == Precision::bfloat16 ? at::kBFloat16 : at::kFloat;
+    std::vector<Tensor> weights;
+    for (std::size_t i = 0; i < task_.linears.size(); ++i) {
+      const WeightScheme& scheme = task_.linears[i].scheme.weight;
+      const Tensor& weight = task_.block.weight(i);
+      weights.push_back(
+          (scheme.quantized() ? fake_quant_weight(weight, task_.parameters[i], scheme) : weight)
+              .to(type));
+    }
+    return weights;
+  }
+
+  // Mean objective over the validation windows (the first training windows when there are none).
+  double validate() const {
+    const at::NoGradGuard no_gradient;
+    const std::int64_t all = task_.inputs.windows();
+    const bool none = all == task_.train_windows;
+    const std::int64_t first = none ? 0 : task_.train_windows;
+    const std::int64_t last = none ? std::min<std::int64_t>(4, all) : all;
+    LearnSpec measured = spec_;
+    if (!spec_.keep_best) measured.token_relation = measured.sinkhorn = 0;  // reported only
+    const auto weights = student_weights();
+    const auto products = student_products(task_.block, task_.linears, weights, precision_);
+    double sum = 0;
+    for (std::int64_t window = first; window < last; ++window) {
+      const Tensor output = task_.block.forward(task_.inputs.get(window, task_.device), products);
+      sum += frm_loss(output, task_.targets.get(window, task_.device), measured, WithGradient::no,
+                      relation_tokens(window, output.size(0)))
+                 .terms.total;
+    }
+    return sum / static_cast<double>(last - first);
+  }
+
+  // Every stride-th token, from an offset that moves with the step; undefined: all.
+  Tensor relation_tokens(std::int64_t step, std::int64_t tokens) const {
+    if (spec_.relation_tokens <= 0 || spec_.relation_tokens >= tokens) return {};
+    const std::int64_t stride = tokens / spec_.relation_tokens;
+    return at::arange(step % stride, tokens, stride,
+                      at::TensorOptions().dtype(at::kLong).device(task_.device));
+  }
+
+  Status train_epoch(std::int64_t epoch) {
+    const std::int64_t steps = (task_.train_windows + spec_.batch - 1) / spec_.batch;
+    std::int64_t skipped = 0;
+    for (std::int64_t step = 0; step < steps; ++step) {
+      const std::int64_t number = epoch * steps + step;
+      const std::int64_t total = steps * spec_.epochs;
+      const std::int64_t first = step * spec_.batch;
+      const std::int64_t last = std::min(first + spec_.batch, task_.train_windows);
+      const double loss = accumulate_gradients(first, last, number);
+      if (std::isfinite(loss)) {
+        const double cosine = 0.5 * (1.0 + std::cos(std::numbers::pi * static_cast<double>(number) /
+                                                    static_cast<double>(total)));
+        update(cosine);
+      } else {
+        ++skipped;
+      }
+      const double fraction = static_cast<double>(number + 1) / static_cast<double>(total);
+      if (auto status = task_.on_step(fraction, fmt::format("loss {:.5f}", loss)); !status) {
+        return status;
+      }
+    }
+    if (skipped > 0) {
+      task_.report.notices.push_back(
+          fmt::format("{} of {} steps of epoch {} had a non-finite loss and were skipped", skipped,
+                      steps, epoch + 1));
+    }
+    return {};
+  }
+
+  // Fills the gradients of scales and zeros, the mean over windows [first, last); returns the mean
+  // loss.
+  double accumulate_gradients(std::int64_t first, std::int64_t last, std::int64_t step) {
+    auto weights = student_weights();
+    for (const TrainedLinear& linear : trained_) weights[linear.index].set_requires_grad(true);
+    const auto products = student_products(task_.block, task_.linears, weights, precision_);
+    double sum = 0;
+    for (std::int64_t window = first; window < last; ++window) {
+      const Tensor output = task_.block.forward(task_.inputs.get(window, task_.device), products);
+      const FrmLoss loss = frm_loss(output.detach(), task_.targets.get(window, task_.device), spec_,
+                                    WithGradient::yes, relation_tokens(step, output.size(0)));
+      sum += loss.terms.total;
+      if (!std::isfinite(loss.terms.total)) break;
+      output.backward(loss.gradient / static_cast<double>(last - first));
+    }
+    if (!std::isfinite(sum)) return sum;
+    for (TrainedLinear& linear : trained_) {
+      const std::size_t i = linear.index;
+      linear.gradient =
+          fake_quant_weight_backward(task_.block.weight(i), task_.parameters[i],
+                                     task_.linears[i].scheme.weight, weights[i].grad());
+    }
+    return sum / static_cast<double>(last - first);
+  }
+
+  void update(double cosine) {
+    const at::NoGradGuard no_gradient;
+    ++updates_;
+    for (TrainedLinear& linear : trained_) {
+      GroupParameters& p = task_.parameters[linear.index];
+      const Tensor unit = spec_.relative_scale_rate ? linear.start.scale : Tensor();
+      adam(p.scale, linear.gradient.scale, linear.scale,
+           {.rate = spec_.scale_rate * cosine, .number = updates_}, unit);
+      p.scale.copy_(at::maximum(p.scale, linear.start.scale * kSmallestShare));
+      if (task_.linears[linear.index].scheme.weight.symmetric || spec_.zero_rate <= 0) continue;
+      adam(p.zero, linear.gradient.zero, linear.zero,
+           {.rate = spec_.zero_rate * cosine, .number = updates_}, {});
+    }
+  }
+
+  const LearnSpec& spec_;
+  BlockTask& task_;
+  Precision precision_;
+  std::vector<TrainedLinear> trained_;
+  std::int64_t updates_ = 0;
+};
+
+}  // namespace
+
+BlockPass learn_pass(const LearnSpec& spec) {
+  return [spec](BlockTask& task) { return BlockLearner(spec, task).run(); };
+}
+
+}  // namespace lowbit

@@ -1,0 +1,22 @@
+#include "methods/quantize.h"
+
+#include "calib/pipeline.h"
+#include "methods/learn_block.h"
+#include "methods/range.h"
+
+namespace lowbit {
+
+Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
+                                const CalibrationWindows& windows, const QuantizeOptions& options) {
+  if (plan.recipe.needs_calibration() && windows.train.empty()) {
+    return usage_error("quantize/no-calibration-text",
+                       "recipe " + plan.recipe.name +
+                           " learns from text and was given none; pass --calib FILE or "
+                           "--calib self");
+  }
+  std::vector<BlockPass> passes = {range_pass(plan.recipe.range)};
+  for (const LearnSpec& learn : plan.recipe.learn) passes.push_back(learn_pass(learn));
+  return run_pipeline(checkpoint, plan, windows, options, passes);
+}
+
+}  // namespace lowbit

@@ -1,0 +1,87 @@
+#include "calib/fake_quant.h"
+
+#include <gtest/gtest.h>
+
+#include "format/group_affine.h"
+
+namespace lowbit {
+namespace {
+
+struct Case {
+  int bits;
+  std::int64_t out, in, group;
+};
+
+class FakeQuant : public ::testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    at::manual_seed(8);
+    const Case c = GetParam();
+    weight = at::randn({c.out, c.in});
+    weight.view(-1)[0] = 50.0F;  // an outlier: clipping on both sides
+    const std::int64_t groups = c.in / c.group;
+    parameters = {.scale = at::rand({c.out, groups}) * 0.3 + 0.05,
+                  .zero = at::rand({c.out, groups}) * ((1 << c.bits) + 1.0) - 1.0};
+    scheme = {.bits = c.bits, .group_size = c.group};
+  }
+  Tensor weight;
+  GroupParameters parameters;
+  WeightScheme scheme;
+};
+
+TEST_P(FakeQuant, WeightKernelEqualsTheReference) {
+  EXPECT_TRUE(at::equal(fake_quant_weight(weight, parameters, scheme),
+                        fake_quant_weight_reference(weight, parameters, scheme)));
+}
+
+TEST_P(FakeQuant, WeightGradientKernelEqualsTheReference) {
+  const Tensor upstream = at::randn_like(weight);
+  const auto found = fake_quant_weight_backward(weight, parameters, scheme, upstream);
+  const auto expected = fake_quant_weight_backward_reference(weight, parameters, scheme, upstream);
+  EXPECT_TRUE(at::allclose(found.scale, expected.scale, 1e-4, 1e-4));
+  EXPECT_TRUE(at::allclose(found.zero, expected.zero, 1e-4, 1e-4));
+}
+
+// What training sees is what the format stores, up to the scale's storage type.
+TEST_P(FakeQuant, WeightEqualsThePackedFormat) {
+  const Tensor scale = parameters.scale.to(at::kBFloat16).to(at::kFloat);
+  const Tensor zero = parameters.zero.round().clamp(0, (1 << scheme.bits) - 1);
+  const auto packed = quantize_group_affine(to_floats(weight), weight.size(0), weight.size(1),
+                                            scheme, to_floats(scale), to_floats(zero), DType::bf16);
+  const Tensor stored = to_tensor(packed.dequantize(), {weight.size(0), weight.size(1)});
+  EXPECT_TRUE(at::equal(stored, fake_quant_weight(weight, {scale, zero}, scheme)));
+}
+
+TEST_P(FakeQuant, ActivationKernelEqualsReferenceAndFormat) {
+  for (const bool symmetric : {false, true}) {
+    const ActivationScheme how{.bits = scheme.bits,
+                               .per = ActivationGranularity::token_group,
+                               .group_size = scheme.group_size,
+                               .symmetric = symmetric};
+    const Tensor found = fake_quant_activation(weight, how);
+    EXPECT_TRUE(at::equal(found, fake_quant_activation_reference(weight, how)));
+    const auto values = to_floats(weight);
+    const QuantizedActivations stored = quantize_activations(values, weight.size(1), how);
+    const auto flat = to_floats(found);
+    for (std::size_t i = 0; i < flat.size(); ++i) {
+      const float scale = stored.scales[i / static_cast<std::size_t>(scheme.group_size)];
+      ASSERT_EQ(flat[i], static_cast<float>(stored.centered[i]) * scale) << "value " << i;
+    }
+  }
+}
+
+TEST_P(FakeQuant, ActivationGradientIsStraightThrough) {
+  const Tensor x = weight.clone().set_requires_grad(true);
+  const Tensor upstream = at::randn_like(weight);
+  fake_quant_activation(x, {.bits = scheme.bits, .group_size = scheme.group_size})
+      .backward(upstream);
+  EXPECT_TRUE(at::equal(x.grad(), upstream));
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, FakeQuant,
+                         ::testing::Values(Case{2, 5, 64, 32}, Case{3, 7, 96, 96},
+                                           Case{4, 3, 256, 128}, Case{4, 4, 40, 8},
+                                           Case{8, 2, 512, 256}));
+
+}  // namespace
+}  // namespace lowbit

@@ -1,0 +1,206 @@
+// The whole run on a tiny model: nothing lost after a kill at any file operation, the same bytes
+// twice, changed inputs refused by name, and what training must and must not change.
+#include "methods/quantize.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "calib/tensor.h"
+#include "recipe/recipe.h"
+#include "support/faulty_file_system.h"
+#include "support/temporary_folder.h"
+
+namespace lowbit {
+namespace {
+
+using testing::Fault;
+using testing::FaultKind;
+using testing::FaultyFileSystem;
+using testing::Killed;
+using testing::TemporaryFolder;
+
+const Path kModel = Path(LOWBIT_SOURCE_DIR) / "tests/data/models/llama2";
+
+constexpr const char* kRecipe = R"(
+name = "test"
+[scheme]
+weights = { bits = 4, group_size = 16, symmetric = false }
+activations = { bits = 4, per = "token-group", symmetric = false, dynamic = true }
+[calibration]
+windows = 3
+length = 12
+validation_windows = 1
+[[pass]]
+use = "range.min-max"
+[[pass]]
+use = "learn.block"
+)";
+
+CalibrationWindows random_windows(int seed) {
+  CalibrationWindows windows;
+  for (int w = 0; w < 4; ++w) {
+    std::vector<TokenId> tokens;
+    for (int t = 0; t < 12; ++t) tokens.push_back((seed * 31 + w * 17 + t * 7) % 90);
+    (w < 3 ? windows.train : windows.validation).push_back(tokens);
+  }
+  return windows;
+}
+
+struct Run {
+  std::vector<std::string> settings;  // --set
+  int text_seed = 1;
+  bool restart = false;
+};
+
+Result<QuantizeReport> run(FileSystem& files, const Path& output, const Run& how = {}) {
+  auto checkpoint = Checkpoint::open(files, kModel);
+  if (!checkpoint) return checkpoint.error();
+  auto recipe = parse_recipe(kRecipe, "test");
+  if (!recipe) return recipe.error();
+  for (const std::string& setting : how.settings) {
+    if (auto status = set_recipe_key(*recipe, setting); !status) return status.error();
+  }
+  auto plan = make_plan(*checkpoint, *recipe, {});
+  if (!plan) return plan.error();
+  QuantizeOptions options{.output = output, .restart = how.restart};
+  options.inputs = {{"calibration text", std::to_string(how.text_seed)}};
+  return quantize(*checkpoint, *plan, random_windows(how.text_seed), options);
+}
+
+using Folder = std::map<std::string, std::string>;
+
+Folder contents(const Path& folder) {
+  Folder result;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    std::ifstream file(entry.path(), std::ios::binary);
+    std::stringstream bytes;
+    bytes << file.rdbuf();
+    result[entry.path().filename().string()] = bytes.str();
+  }
+  return result;
+}
+
+TEST(Quantize, KilledAtAnyFileOperationEndsWithTheSameBytes) {
+  const TemporaryFolder temporary;
+  FaultyFileSystem counting;
+  const auto whole = run(counting, temporary.path() / "whole");
+  ASSERT_TRUE(whole.ok()) << whole.error().message;
+  const Folder expected = contents(temporary.path() / "whole");
+  ASSERT_TRUE(expected.contains("config.json"));
+  for (const FaultKind kind : {FaultKind::kill, FaultKind::power_cut}) {
+    for (int n = 1; n <= counting.operations(); ++n) {
+      const Path output = temporary.path() / "killed";
+      std::filesystem::remove_all(output);
+      FaultyFileSystem files({.kind = kind, .at = n});
+      EXPECT_THROW((void)run(files, output), Killed) << "operation " << n;
+      const auto resumed = run(real_file_system(), output);
+      ASSERT_TRUE(resumed.ok()) << "operation " << n << ": " << resumed.error().message;
+      const Folder found = contents(output);
+      ASSERT_EQ(found.size(), expected.size()) << "operation " << n;
+      for (const auto& [name, bytes] : expected) {
+        ASSERT_TRUE(found.at(name) == bytes) << name << " differs after operation " << n;
+      }
+    }
+  }
+}
+
+TEST(Quantize, AFullDiskIsAnErrorAndTheRunResumes) {
+  const TemporaryFolder temporary;
+  FaultyFileSystem counting;
+  ASSERT_TRUE(run(counting, temporary.path() / "whole").ok());
+  const Folder expected = contents(temporary.path() / "whole");
+  for (int n = 1; n <= counting.operations(); n += 3) {
+    const Path output = temporary.path() / "full";
+    std::filesystem::remove_all(output);
+    FaultyFileSystem files({.kind = FaultKind::no_space, .at = n});
+    const auto result = run(files, output);
+    ASSERT_FALSE(result.ok()) << "operation " << n;
+    EXPECT_EQ(result.error().kind, ErrorKind::environment) << result.error().message;
+    ASSERT_TRUE(run(real_file_system(), output).ok()) << "operation " << n;
+    EXPECT_TRUE(contents(output) == expected) << "operation " << n;
+  }
+}
+
+TEST(Quantize, TwoRunsGiveTheSameBytesAndAFinishedOneIsLeftAlone) {
+  const TemporaryFolder temporary;
+  ASSERT_TRUE(run(real_file_system(), temporary.path() / "a").ok());
+  ASSERT_TRUE(run(real_file_system(), temporary.path() / "b").ok());
+  EXPECT_TRUE(contents(temporary.path() / "a") == contents(temporary.path() / "b"));
+  const auto again = run(real_file_system(), temporary.path() / "a");
+  ASSERT_TRUE(again.ok());
+  EXPECT_TRUE(again->already_complete);
+}
+
+TEST(Quantize, RefusesAChangedInputByName) {
+  const TemporaryFolder temporary;
+  FaultyFileSystem counting;
+  ASSERT_TRUE(run(counting, temporary.path() / "whole").ok());
+  const Path output = temporary.path() / "out";
+  FaultyFileSystem files({.kind = FaultKind::kill, .at = counting.operations() / 2});
+  EXPECT_THROW((void)run(files, output), Killed);
+  const auto other_text = run(real_file_system(), output, {.text_seed = 2});
+  ASSERT_FALSE(other_text.ok());
+  EXPECT_EQ(other_text.error().code, "journal/changed-input");
+  EXPECT_NE(other_text.error().message.find("calibration text"), std::string::npos);
+  const auto other_option = run(real_file_system(), output, {.settings = {"learn.epochs=2"}});
+  ASSERT_FALSE(other_option.ok());
+  EXPECT_NE(other_option.error().message.find("epochs"), std::string::npos)
+      << other_option.error().message;
+  EXPECT_TRUE(run(real_file_system(), output, {.text_seed = 2, .restart = true}).ok());
+}
+
+TEST(Quantize, AnotherRunsResultIsReplacedOnlyWhenAsked) {
+  const TemporaryFolder temporary;
+  const Path output = temporary.path() / "out";
+  ASSERT_TRUE(run(real_file_system(), output).ok());
+  const auto other = run(real_file_system(), output, {.text_seed = 2});
+  ASSERT_FALSE(other.ok());
+  EXPECT_EQ(other.error().code, "plan/output-not-empty");
+  ASSERT_TRUE(run(real_file_system(), output, {.text_seed = 2, .restart = true}).ok());
+}
+
+TEST(Quantize, ForeignFilesAreNotTouched) {
+  const TemporaryFolder temporary;
+  const Path output = temporary.path() / "out";
+  std::filesystem::create_directories(output);
+  std::ofstream(output / "thesis.txt") << "ten years of work";
+  EXPECT_EQ(run(real_file_system(), output).error().code, "journal/foreign-folder");
+  EXPECT_TRUE(std::filesystem::exists(output / "thesis.txt"));
+}
+
+TEST(Quantize, NoEpochsEqualRoundToNearest) {
+  const TemporaryFolder temporary;
+  ASSERT_TRUE(
+      run(real_file_system(), temporary.path() / "a", {.settings = {"learn.epochs=0"}}).ok());
+  ASSERT_TRUE(run(real_file_system(), temporary.path() / "b",
+                  {.settings = {"learn.rate.scale=0", "learn.rate.zero=0"}})
+                  .ok());
+  const Folder a = contents(temporary.path() / "a");
+  const Folder b = contents(temporary.path() / "b");
+  const std::string shard = "model-00001-of-00003.safetensors";
+  EXPECT_TRUE(a.at(shard) == b.at(shard));
+}
+
+TEST(Quantize, TrainingLowersTheLossOnItsOwnWindows) {
+  const TemporaryFolder temporary;
+  const auto report = run(real_file_system(), temporary.path() / "a",
+                          {.settings = {"learn.rate.scale=1e-3", "learn.epochs=4",
+                                        "learn.keep_best=true", "scheme.weights.bits=2"}});
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  for (const BlockReport& block : report->blocks) {
+    EXPECT_LT(block.loss_after, block.loss_before);
+    EXPECT_LE(block.mse_after, 1.0);
+  }
+}
+
+TEST(Quantize, AnUnknownDeviceIsAClearError) {
+  EXPECT_EQ(find_device("tpu").error().code, "quantize/device");
+  EXPECT_EQ(find_device("cuda:x").error().code, "quantize/device");
+  EXPECT_EQ(find_device("cuda:99").error().code, "quantize/no-cuda");
+}
+
+}  // namespace
+}  // namespace lowbit
