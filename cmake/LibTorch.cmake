@@ -56,7 +56,8 @@ set(pch_source ${CMAKE_BINARY_DIR}/torch_headers.cc)
 file(CONFIGURE OUTPUT ${pch_source} CONTENT "")
 add_library(lowbit_torch_headers OBJECT EXCLUDE_FROM_ALL ${pch_source})
 target_link_libraries(lowbit_torch_headers PRIVATE lowbit_options lowbit_torch)
-target_precompile_headers(lowbit_torch_headers PRIVATE <torch/torch.h>)
+target_precompile_headers(lowbit_torch_headers PRIVATE
+  <ATen/ATen.h> <ATen/Parallel.h> <torch/csrc/autograd/custom_function.h> <torch/cuda.h>)
 
 # lowbit_use_torch(TARGET): a target that includes LibTorch's headers. PRIVATE: what links it gets the libraries, not
 # the headers.

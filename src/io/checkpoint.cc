@@ -180,6 +180,17 @@ Result<Checkpoint> Checkpoint::open(FileSystem& files, const Path& folder) {
   return checkpoint;
 }
 
+Result<Checkpoint> Checkpoint::open_weights(FileSystem& files, const Path& file) {
+  Checkpoint checkpoint;
+  checkpoint.files_ = &files;
+  checkpoint.folder_ = file.parent_path();
+  auto weights = SafetensorsFile::open(files, file);
+  if (!weights) return std::move(weights).error();
+  checkpoint.shards_.push_back(*std::move(weights));
+  if (Status placed = checkpoint.place_tensors({}); !placed) return placed.error();
+  return checkpoint;
+}
+
 Status Checkpoint::place_tensors(const std::map<std::string, std::string>& weight_map) {
   for (std::size_t shard = 0; shard < shards_.size(); ++shard) {
     for (const TensorInfo& tensor : shards_[shard].tensors()) {

@@ -22,6 +22,8 @@ class Checkpoint {
  public:
   // Reads config.json and the headers of all weight files. `files` must outlive the object.
   static Result<Checkpoint> open(FileSystem& files, const Path& folder);
+  // One weight file alone, without a config: a shard of a run that is not finished.
+  static Result<Checkpoint> open_weights(FileSystem& files, const Path& file);
 
   FileSystem& files() const { return *files_; }
   const Path& folder() const { return folder_; }

@@ -1,6 +1,7 @@
 // Quantize and dequantize in one pass ("fake quantization"), forward and backward, over groups of
-// consecutive values. FRM-PTQ's quantizers (frm sheet); EfficientQAT's weight quantizer has the same
-// form. Rounding is half to even. Serial over the given range; the caller cuts it over threads.
+// consecutive values. FRM-PTQ's quantizers (frm sheet); EfficientQAT's weight quantizer has the
+// same form. Rounding is half to even. Serial over the given range; the caller cuts it over
+// threads.
 //
 // The references are calib's versions in tensor operations; tests compare them.
 #pragma once
@@ -19,14 +20,14 @@ struct FakeQuantGroups {
 void fake_quant_weight(FakeQuantGroups how, std::int64_t begin, std::int64_t end,
                        const float* weight, const float* scale, const float* zero, float* out);
 
-// Straight-through gradients, per group: in range d out/d s = round(w/s) - w/s, d out/d z = 0; clipped
-// at c: d out/d s = c - z, d out/d z = -s. `upstream` is d loss / d out.
+// Straight-through gradients, per group: in range d out/d s = round(w/s) - w/s, d out/d z = 0;
+// clipped at c: d out/d s = c - z, d out/d z = -s. `upstream` is d loss / d out.
 void fake_quant_weight_backward(FakeQuantGroups how, std::int64_t begin, std::int64_t end,
                                 const float* weight, const float* scale, const float* zero,
                                 const float* upstream, float* scale_gradient, float* zero_gradient);
 
-// Activations, dynamic: s = clamp((max - min) / (2^b - 1), 1e-5, 1e4), z = round(clamp(-min / s, +-1e4)),
-// not limited to the codes. Symmetric: s = max|x| / (2^(b-1) - 1/2), z = 2^(b-1).
+// Activations, dynamic: s = clamp((max - min) / (2^b - 1), 1e-5, 1e4), z = round(clamp(-min / s,
+// +-1e4)), not limited to the codes. Symmetric: s = max|x| / (2^(b-1) - 1/2), z = 2^(b-1).
 enum class ActivationGrid { asymmetric, symmetric };
 void fake_quant_activation(FakeQuantGroups how, ActivationGrid grid, std::int64_t begin,
                            std::int64_t end, const float* x, float* out);

@@ -1,8 +1,8 @@
 // Sixteen floats at a time in the compiler's vector types: one source for AVX-512, AVX2 and SSE2.
 //
-// A function marked LOWBIT_CLONES is compiled once for each of these and chosen at load time; helpers it
-// calls are LOWBIT_INLINE, so they are compiled with it. (The two macros are attributes that change with
-// the sanitizers, which cannot run the loader's choice.)
+// A function marked LOWBIT_CLONES is compiled once for each of these and chosen at load time;
+// helpers it calls are LOWBIT_INLINE, so they are compiled with it. (The two macros are attributes
+// that change with the sanitizers, which cannot run the loader's choice.)
 #pragma once
 
 #include <cmath>
@@ -53,7 +53,8 @@ LOWBIT_INLINE float reduce_sum(Floats16 values) {
   return sum;
 }
 
-// Round half to even for |x| < 2^22: the addition of 1.5 * 2^23 does it in the default rounding mode.
+// Round half to even for |x| < 2^22: the addition of 1.5 * 2^23 does it in the default rounding
+// mode.
 LOWBIT_INLINE Floats16 round16(Floats16 x) {
   constexpr float kMagic = 12582912.0F;
   return (x + kMagic) - kMagic;
@@ -65,7 +66,8 @@ LOWBIT_INLINE Floats16 exp16(Floats16 x) {
   x = max16(x, splat16(-87.0F));
   const Floats16 n = round16(x * 1.44269504F);
   const Floats16 r = (x - n * 0.693359375F) + n * 2.12194440e-4F;
-  Floats16 p = r * 1.3981999507e-3F + 8.3334519073e-3F;  // the usual minimax for exp(r) - 1 - r, over r^2
+  Floats16 p =
+      r * 1.3981999507e-3F + 8.3334519073e-3F;  // the usual minimax for exp(r) - 1 - r, over r^2
   p = p * r + 4.1665795894e-2F;
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
