@@ -57,9 +57,9 @@ BlockSize largest_block(const Plan& plan) {
 
 // Files that go into the output as they are: tokenizer, generation and chat files.
 bool is_copied(std::string_view file) {
-  constexpr std::array<std::string_view, 8> kNames = {
+  constexpr std::array<std::string_view, 9> kNames = {
       "tokenizer",         "vocab",         "merges", "special_tokens", "added_tokens",
-      "generation_config", "chat_template", "spiece"};
+      "generation_config", "chat_template", "spiece", "LICENSE"};
   return std::any_of(kNames.begin(), kNames.end(),
                      [&](std::string_view name) { return file.starts_with(name); });
 }

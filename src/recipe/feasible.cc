@@ -5,6 +5,8 @@
 #include <charconv>
 #include <optional>
 
+#include "io/json.h"
+#include "io/limits.h"
 #include "recipe/plan.h"
 
 namespace lowbit {
@@ -94,7 +96,16 @@ Status check_disk(const Plan& plan, FileSystem& files, const Path& output) {
                                folder.string(), megabytes(needed), megabytes(*free)));
 }
 
-// A folder of an unfinished run has a journal and goes on; half-written siblings are harmless.
+bool is_lowbit_result(FileSystem& files, const Path& folder) {
+  const Result<std::string> text = files.read(folder / "config.json", kMaxConfigBytes);
+  if (!text) return false;
+  const Result<OrderedJson> config = parse_ordered_json(*text);
+  return config.ok() && config->is_object() && config->contains("lowbit");
+}
+
+// Ours may go on or be replaced: an unfinished run, a finished one (the run itself compares those
+// with what is asked for), and half-written siblings, which are harmless. Anything else is not
+// overwritten.
 Status check_output(FileSystem& files, const Path& output) {
   if (!files.exists(output)) return {};
   const Result<FileInfo> info = files.info(output);
@@ -106,17 +117,15 @@ Status check_output(FileSystem& files, const Path& output) {
   }
   const Result<std::vector<std::string>> names = files.list(output);
   if (!names) return names.error();
-  const auto is_ours = [](const std::string& file) { return file == ".lowbit-journal"; };
-  if (std::any_of(names->begin(), names->end(), is_ours)) return {};
   const auto foreign = std::find_if(names->begin(), names->end(), [](const std::string& file) {
     return !file.ends_with(".partial");
   });
-  if (foreign == names->end()) return {};
-  return usage_error(
-      "plan/output-not-empty",
-      fmt::format("{}: holds '{}' and no unfinished run of ours; choose a new or empty "
-                  "folder",
-                  output.string(), *foreign));
+  const bool unfinished =
+      std::find(names->begin(), names->end(), ".lowbit-journal") != names->end();
+  if (foreign == names->end() || unfinished || is_lowbit_result(files, output)) return {};
+  return usage_error("plan/output-not-empty",
+                     fmt::format("{}: holds '{}' and no run of ours; choose a new or empty folder",
+                                 output.string(), *foreign));
 }
 
 Status check_windows(const Plan& plan) {

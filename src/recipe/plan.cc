@@ -184,6 +184,8 @@ QuantizationMap Plan::quantization() const {
 }
 
 Result<Plan> make_plan(const Checkpoint& checkpoint, const Recipe& recipe, PlanOptions options) {
+  const Status is_float = check_float_weights(checkpoint);
+  if (!is_float) return is_float.error();
   Result<ModelSpec> model = read_model_spec(checkpoint.config());
   if (!model) return within(checkpoint.folder() / "config.json", std::move(model).error());
   Plan plan;

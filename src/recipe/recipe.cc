@@ -12,6 +12,18 @@
 namespace lowbit {
 namespace {
 
+std::string_view range_name(RangeMethod method) {
+  switch (method) {
+    case RangeMethod::min_max:
+      return "min-max";
+    case RangeMethod::mse_search:
+      return "mse-search";
+    case RangeMethod::importance_search:
+      return "importance-search";
+  }
+  return "";
+}
+
 constexpr std::uint64_t kRecipeLimitBytes = 1 << 20;
 constexpr std::string_view kDefaultPrefix = "frm-";
 
@@ -51,8 +63,7 @@ std::string to_toml(const Recipe& recipe) {
   std::string text = key_lines(recipe_keys(), recipe);
   text += fmt::format("\n[[pass]]\nuse = \"allocate.{}\"\n", recipe.allocate);
   if (recipe.allocate == "kurtosis-groups") text += key_lines(allocate_keys(), recipe);
-  text += fmt::format("\n[[pass]]\nuse = \"range.{}\"\n",
-                      recipe.range == RangeMethod::min_max ? "min-max" : "mse-search");
+  text += fmt::format("\n[[pass]]\nuse = \"range.{}\"\n", range_name(recipe.range));
   for (const LearnSpec& spec : recipe.learn) {
     text += "\n[[pass]]\nuse = \"learn.block\"\n" + key_lines(learn_keys(), spec);
   }

@@ -37,10 +37,11 @@ struct LearnSpec {
   double sinkhorn = 1.0;
   bool normalized_mse = false;       // MSE divided by the teacher's mean square
   std::int64_t relation_tokens = 0;  // tokens of a window that the two relation terms see; 0: all
+  bool frozen_codes = false;         // codes stay at their start; scales alone are trained
   bool keep_best = false;            // restore the state of the best validation, not the last
 };
 
-enum class RangeMethod { min_max, mse_search };
+enum class RangeMethod { min_max, mse_search, importance_search };  // methods/range.h
 
 struct Recipe {
   std::string name;
@@ -54,7 +55,9 @@ struct Recipe {
   std::vector<LearnSpec> learn;  // none: round to nearest
   CalibrationSpec calibration;
 
-  bool needs_calibration() const { return !learn.empty(); }
+  bool needs_calibration() const {
+    return !learn.empty() || range == RangeMethod::importance_search;
+  }
 };
 
 // A built-in name ("paper/frm-w4a4"), or a path that ends in .toml.

@@ -188,6 +188,7 @@ std::vector<RecipeKey<LearnSpec>> make_learn_keys() {
       integer("relation_tokens", &LearnSpec::relation_tokens, Count{0}, Count{1} << 20),
       integer("epochs", &LearnSpec::epochs, Count{0}, Count{1000}),
       integer("batch", &LearnSpec::batch, Count{1}, Count{1024}),
+      flag("frozen_codes", &LearnSpec::frozen_codes),
       flag("keep_best", &LearnSpec::keep_best),
   };
 }
@@ -218,6 +219,8 @@ const std::vector<PassKind>& pass_kinds() {
       {"allocate", "kurtosis-groups", [](Recipe& recipe) { recipe.allocate = "kurtosis-groups"; }},
       {"range", "min-max", [](Recipe& recipe) { recipe.range = RangeMethod::min_max; }},
       {"range", "mse-search", [](Recipe& recipe) { recipe.range = RangeMethod::mse_search; }},
+      {"range", "importance-search",
+       [](Recipe& recipe) { recipe.range = RangeMethod::importance_search; }},
       {"learn", "block", [](Recipe& recipe) { recipe.learn.emplace_back(); }},
   };
   return kKinds;

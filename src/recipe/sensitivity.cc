@@ -79,8 +79,19 @@ double excess_kurtosis(std::span<const float> values) {
   return fourth / (variance * variance) - 3.0;
 }
 
+Status check_float_weights(const Checkpoint& checkpoint) {
+  if (!checkpoint.config().contains("quantization_config")) return {};
+  return bad_input(
+      "model/already-quantized",
+      fmt::format("{}: config.json has a quantization_config, so its weights are packed; "
+                  "give the float model that it was made from",
+                  checkpoint.folder().string()));
+}
+
 Result<std::vector<BlockStatistics>> weight_statistics(const Checkpoint& checkpoint,
                                                        const ModelSpec& model) {
+  const Status is_float = check_float_weights(checkpoint);
+  if (!is_float) return is_float.error();
   std::vector<BlockStatistics> blocks;
   for (std::int64_t index = 0; index < model.blocks; ++index) {
     const BlockSpec spec = model.block(index);

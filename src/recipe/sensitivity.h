@@ -29,13 +29,18 @@ struct BlockStatistics {
   std::vector<LinearStatistics> linears;
 };
 
+// "model/already-quantized": the weights of this checkpoint are packed; its source is wanted
+// instead.
+Status check_float_weights(const Checkpoint& checkpoint);
+
+// One linear at a time in memory. Errors of check_float_weights and of Checkpoint.
 Result<std::vector<BlockStatistics>> weight_statistics(const Checkpoint& checkpoint,
                                                        const ModelSpec& model);
 
 // The published split: of L blocks sorted by kurtosis, the lowest r are robust and the highest 4r/3
 // sensitive, r = floor(0.2 L) lowered to a multiple of 3. For L < 15 that selects none; our rule
-// there: r = s = floor(L / 8), at least 1 when L >= 4. Of blocks with equal kurtosis the lower index
-// counts as the lower.
+// there: r = s = floor(L / 8), at least 1 when L >= 4. Of blocks with equal kurtosis the lower
+// index counts as the lower.
 std::vector<Sensitivity> split_by_sensitivity(std::span<const double> kurtosis);
 
 }  // namespace lowbit

@@ -60,7 +60,8 @@ void append(std::vector<float>& to, std::span<const float> rows) {
 // Attention of all sequences: norms and rotary positions on q and k, caches extended, then attend.
 std::vector<float> attention_part(const ModelSpec& model, const LoadedBlock& block,
                                   const RotaryTable* rotary, std::span<KeyValues> caches,
-                                  std::span<const float> normed) {
+                                  std::span<const float> normed, const InputObserver& observe) {
+  if (observe) observe(block.q, normed);
   LinearInput input(normed, model.hidden);
   std::vector<float> q = rows_of(input.tokens(), block.q.out);
   std::vector<float> k = rows_of(input.tokens(), block.k.out);
@@ -94,7 +95,8 @@ std::vector<float> attention_part(const ModelSpec& model, const LoadedBlock& blo
 
 // In runs of tokens, so that the wide intermediate values stay small and near.
 void ffn_part(const ModelSpec& model, const LoadedBlock& block, std::span<const float> normed,
-              std::span<float> out) {
+              std::span<float> out, const InputObserver& observe) {
+  if (observe) observe(block.up, normed);
   constexpr std::int64_t kRunTokens = 512;
   const std::int64_t tokens = std::ssize(normed) / model.hidden;
   for (std::int64_t begin = 0; begin < tokens; begin += kRunTokens) {
@@ -112,6 +114,7 @@ void ffn_part(const ModelSpec& model, const LoadedBlock& block, std::span<const 
     } else {
       activate(model.activation, up, {});
     }
+    if (observe) observe(block.down, up);
     apply(block.down, up, out.subspan(offset, size));
   }
 }
@@ -139,17 +142,18 @@ Result<LoadedBlock> load_block(const Checkpoint& checkpoint, const ModelSpec& mo
 }
 
 void forward(const ModelSpec& model, const LoadedBlock& block, const RotaryTable* rotary,
-             std::span<KeyValues> caches, std::span<float> hidden) {
+             std::span<KeyValues> caches, std::span<float> hidden, const InputObserver& observe) {
   CHECK(!caches.empty() && std::ssize(hidden) % (std::ssize(caches) * model.hidden) == 0);
   const SingleThreadedBlas single;
   std::vector<float> normed(hidden.size());
   std::vector<float> part(hidden.size());
   apply(block.attention_norm, hidden, normed);
-  const std::vector<float> mixed = attention_part(model, block, rotary, caches, normed);
+  const std::vector<float> mixed = attention_part(model, block, rotary, caches, normed, observe);
+  if (observe) observe(block.o, mixed);
   apply(block.o, mixed, part);
   add(hidden, part);
   apply(block.ffn_norm, hidden, normed);
-  ffn_part(model, block, normed, part);
+  ffn_part(model, block, normed, part, observe);
   add(hidden, part);
 }
 

@@ -98,6 +98,14 @@ TEST_F(Feasible, GoesOnInAFolderWithAJournal) {
   EXPECT_TRUE(check().ok());
 }
 
+TEST_F(Feasible, LeavesAFinishedRunToTheRunItself) {
+  touch("model.safetensors");
+  std::ofstream(folder_ / "out" / "config.json") << R"({"lowbit": {"version": 1}})";
+  EXPECT_TRUE(check().ok());
+  std::ofstream(folder_ / "out" / "config.json") << R"({"model_type": "llama"})";
+  EXPECT_EQ(check().error().code, "plan/output-not-empty");
+}
+
 TEST_F(Feasible, TakesAFolderThatHoldsOnlyAHalfWrittenFile) {
   touch(".lowbit-journal.partial");
   EXPECT_TRUE(check().ok());

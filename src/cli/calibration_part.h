@@ -1,0 +1,20 @@
+// The part of the program that needs LibTorch, behind one door: CMake links calibration_torch.cc or
+// calibration_absent.cc.
+#pragma once
+
+#include <string_view>
+
+#include "calib/quantize.h"
+
+namespace lowbit {
+
+std::string_view calibration_part();  // "LibTorch" or what stands in its place, for --version
+
+// "cli/no-calibration" (environment) in a build without it; asked before any work.
+Status calibration_available();
+
+Result<QuantizeReport> run_quantize(const Checkpoint& checkpoint, const Plan& plan,
+                                    const CalibrationWindows& windows,
+                                    const QuantizeOptions& options);
+
+}  // namespace lowbit

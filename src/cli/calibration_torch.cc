@@ -1,0 +1,16 @@
+#include "cli/calibration_part.h"
+#include "methods/quantize.h"
+
+namespace lowbit {
+
+std::string_view calibration_part() { return "LibTorch"; }
+
+Status calibration_available() { return {}; }
+
+Result<QuantizeReport> run_quantize(const Checkpoint& checkpoint, const Plan& plan,
+                                    const CalibrationWindows& windows,
+                                    const QuantizeOptions& options) {
+  return quantize(checkpoint, plan, windows, options);
+}
+
+}  // namespace lowbit

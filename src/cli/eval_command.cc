@@ -1,0 +1,152 @@
+// lowbit eval: perplexity of a model, and its distance from a reference.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <optional>
+
+#include "base/progress.h"
+#include "cli/command.h"
+#include "cli/output.h"
+#include "cli/table.h"
+#include "cli/text_windows.h"
+#include "cli/threads_option.h"
+#include "eval/evaluate.h"
+
+namespace lowbit {
+namespace {
+
+// Windows that are sampled when --max-windows does not say how many.
+constexpr std::int64_t kSampledWindows = 16;
+
+OrderedJson number_or_null(const std::optional<double>& value) {
+  return value ? number_or_null(*value) : OrderedJson(nullptr);
+}
+
+OrderedJson evaluation_json(const Evaluation& evaluation, const EvaluationOptions& options) {
+  return {{"perplexity", number_or_null(evaluation.perplexity)},
+          {"windows", evaluation.windows},
+          {"window_length", options.window_length},
+          {"reference_perplexity", number_or_null(evaluation.reference_perplexity)},
+          {"kl", number_or_null(evaluation.kl)},
+          {"kl_standard_error", number_or_null(evaluation.kl_standard_error)},
+          {"top1_agreement", number_or_null(evaluation.top1_agreement)},
+          {"bits_per_weight", number_or_null(evaluation.bits_per_weight)},
+          {"seconds", number_or_null(evaluation.seconds)}};
+}
+
+std::string evaluation_table(const Evaluation& evaluation) {
+  Table table({{"measure"}, {"value", Align::right}});
+  table.add({"perplexity", fmt::format("{:.4f}", evaluation.perplexity)});
+  if (evaluation.reference_perplexity) {
+    table.add(
+        {"perplexity of the reference", fmt::format("{:.4f}", *evaluation.reference_perplexity)});
+  }
+  if (evaluation.kl) {
+    const double error = evaluation.kl_standard_error.value_or(std::nan(""));
+    table.add({"KL divergence (nats)", fmt::format("{:.5f} ± {:.5f}", *evaluation.kl, error)});
+  }
+  if (evaluation.top1_agreement) {
+    table.add({"top-1 agreement", fmt::format("{:.2f} %", 100 * *evaluation.top1_agreement)});
+  }
+  table.add({"bits per weight", fmt::format("{:.3f}", evaluation.bits_per_weight)});
+  table.add({"windows", std::to_string(evaluation.windows)});
+  table.add({"time", duration_text(evaluation.seconds)});
+  return table.render();
+}
+
+class EvalCommand : public Command {
+ public:
+  std::string name() const override { return "eval"; }
+  std::string purpose() const override {
+    return "Measure perplexity, and KL divergence to a reference model";
+  }
+
+  void declare(CLI::App& app) override {
+    app.add_option("MODEL", model_, "Model folder, packed or float")->required();
+    app.add_option("--reference", reference_, "Model folder to compare with, usually the source");
+    app.add_option(
+           "--text", text_,
+           "Text: a file, or self[:SEED] for text that the reference (else the model) samples")
+        ->type_name("FILE|self[:SEED]")
+        ->required();
+    app.add_option("--seqlen", options_.window_length, "Tokens of a window")
+        ->capture_default_str()
+        ->check(CLI::Range(2, 1 << 20));
+    app.add_option(
+           "--max-windows", options_.max_windows,
+           fmt::format("At most so many windows; sampled text has {} else", kSampledWindows))
+        ->check(CLI::Range(1, 1 << 24));
+    json_.declare(app);
+    threads_.declare(app);
+    app.footer(
+        "Example:\n"
+        "  lowbit eval out/tiny-w4a4 --reference models/tiny-llama --text test.txt");
+  }
+
+  Status run() override {
+    threads_.apply();
+    const Result<TextChoice> choice = parse_text_choice(text_);
+    if (!choice) return choice.error();
+    const Result<ReferenceModel> model = ReferenceModel::open(real_file_system(), model_);
+    if (!model) return model.error();
+    std::optional<ReferenceModel> reference;
+    if (!reference_.empty()) {
+      Result<ReferenceModel> opened = ReferenceModel::open(real_file_system(), reference_);
+      if (!opened) return std::move(opened).error();
+      reference.emplace(std::move(*opened));
+    }
+    const Status fits = check_length(*model, reference ? &*reference : nullptr);
+    if (!fits) return fits;
+    const auto windows = windows_of(*choice);
+    if (!windows) return windows.error();
+
+    const Result<Evaluation> evaluation = [&] {
+      std::optional<Progress> progress;
+      return evaluate(*model, reference ? &*reference : nullptr, *windows,
+                      [&](std::int64_t done, std::int64_t total) {
+                        if (!progress) progress.emplace("evaluate", total);
+                        progress->update(done);
+                      });
+    }();
+    if (!evaluation) return evaluation.error();
+    if (!json_.replaces_table()) fmt::print("{}", evaluation_table(*evaluation));
+    return json_.write(evaluation_json(*evaluation, options_));
+  }
+
+ private:
+  Status check_length(const ReferenceModel& model, const ReferenceModel* reference) const {
+    std::int64_t positions = model.spec().max_positions;
+    if (reference != nullptr) positions = std::min(positions, reference->spec().max_positions);
+    if (options_.window_length <= positions) return {};
+    return usage_error(
+        "eval/window-too-long",
+        fmt::format("windows of {} tokens and a model of {} positions; give a --seqlen "
+                    "up to that",
+                    options_.window_length, positions));
+  }
+
+  Result<std::vector<std::vector<TokenId>>> windows_of(const TextChoice& choice) const {
+    if (choice.sampled()) {
+      const std::string& sampler = reference_.empty() ? model_ : reference_;
+      const std::int64_t count = options_.max_windows > 0 ? options_.max_windows : kSampledWindows;
+      return sample_windows({sampler, count, options_.window_length, choice.self_seed.value_or(1)},
+                            "sample text");
+    }
+    const Result<std::vector<TokenId>> tokens = file_tokens(model_, choice.file);
+    if (!tokens) return tokens.error();
+    auto windows = cut_windows(*tokens, options_);
+    if (!windows) return within(choice.file, std::move(windows).error());
+    return windows;
+  }
+
+  std::string model_, reference_, text_;
+  EvaluationOptions options_;
+  JsonOutput json_;
+  ThreadsOption threads_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_eval_command() { return std::make_unique<EvalCommand>(); }
+
+}  // namespace lowbit

@@ -1,0 +1,28 @@
+// What subcommands share in printing: sizes, durations, JSON.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+#include "io/json.h"
+
+namespace lowbit {
+
+std::string size_text(std::uint64_t bytes);  // "12.3 MB"
+std::string duration_text(double seconds);   // "4.2 s", "3 min 05 s"
+
+// `--json [FILE]`: as JSON to a file, or alone on standard output.
+struct JsonOutput {
+  std::string file;  // empty: not asked for; "-": standard output
+
+  void declare(CLI::App& app);
+  bool replaces_table() const { return file == "-"; }
+  Status write(const OrderedJson& document) const;  // nothing when not asked for
+};
+
+// A number, or null where JSON has none (a perplexity may be infinite).
+OrderedJson number_or_null(double value);
+
+}  // namespace lowbit
