@@ -8,7 +8,9 @@
 //     EXPECT_THROW(work(files), Killed);   // then look at what is on the disk
 //   }
 //
-// Every operation that can change the disk or fail counts (not exists, info, list, free_bytes).
+// Nothing is really synced: a real power cut is not among the faults, and syncs cost most of the
+// time. Every operation that can change the disk or fail counts (not exists, info, list,
+// free_bytes).
 #pragma once
 
 #include <map>
@@ -78,10 +80,7 @@ class FaultyFileSystem : public FileSystem {
     }
     return {};
   }
-  Status sync_folder(const Path& folder) override {
-    if (Status fine = step(folder); !fine) return fine;
-    return real_.sync_folder(folder);
-  }
+  Status sync_folder(const Path& folder) override { return step(folder); }
   Status make_folders(const Path& folder) override {
     if (Status fine = step(folder); !fine) return fine;
     return real_.make_folders(folder);
@@ -115,7 +114,6 @@ class FaultyFileSystem : public FileSystem {
     }
     Status sync() override {
       if (Status fine = files_.step(path_); !fine) return fine;
-      if (Status synced = real_->sync(); !synced) return synced;
       files_.note_synced(path_);
       return {};
     }
