@@ -22,6 +22,11 @@ bool kernels_apply(const Tensor& tensor) {
   return tensor.is_cpu() && tensor.scalar_type() == at::kFloat && tensor.is_contiguous();
 }
 
+// [out, in] as [out, groups, group].
+Tensor by_group(const Tensor& values, const GroupParameters& parameters) {
+  return values.view({values.size(0), parameters.scale.size(1), -1});
+}
+
 struct Codes {
   Tensor steps, rounded, code, zero, scale;  // [out, groups, group] and [out, groups, 1]
 };
@@ -70,7 +75,8 @@ GroupParameters fake_quant_weight_backward_reference(const Tensor& weight,
   const Tensor clipped = c.code.ne(c.rounded + c.zero);
   const Tensor by_scale = at::where(clipped, c.code - c.zero, c.rounded - c.steps);
   return {.scale = (g * by_scale).sum(2),
-          .zero = -parameters.scale * (g * clipped.to(g.scalar_type())).sum(2)};
+          .zero = -parameters.scale * (g * clipped.to(g.scalar_type())).sum(2),
+          .centered = {}};
 }
 
 Tensor fake_quant_activation_reference(const Tensor& x, const ActivationScheme& scheme) {
@@ -92,8 +98,20 @@ Tensor fake_quant_activation_reference(const Tensor& x, const ActivationScheme& 
   return ((code - zero) * scale).view_as(x);
 }
 
+GroupParameters freeze_codes(const Tensor& weight, const GroupParameters& parameters,
+                             const WeightScheme& scheme) {
+  const Codes c = code_weight(weight, parameters, scheme);
+  return {.scale = parameters.scale.clone(),
+          .zero = c.zero.squeeze(2),
+          .centered = (c.code - c.zero).view_as(weight)};
+}
+
 Tensor fake_quant_weight(const Tensor& weight, const GroupParameters& parameters,
                          const WeightScheme& scheme) {
+  if (parameters.centered.defined()) {
+    return (by_group(parameters.centered, parameters) * parameters.scale.unsqueeze(2))
+        .view_as(weight);
+  }
   if (!kernels_apply(weight)) return fake_quant_weight_reference(weight, parameters, scheme);
   const Tensor scale = parameters.scale.contiguous();
   const Tensor zero = parameters.zero.contiguous();
@@ -109,12 +127,18 @@ Tensor fake_quant_weight(const Tensor& weight, const GroupParameters& parameters
 GroupParameters fake_quant_weight_backward(const Tensor& weight, const GroupParameters& parameters,
                                            const WeightScheme& scheme, const Tensor& upstream) {
   const Tensor g = upstream.to(weight.scalar_type()).contiguous();
+  if (parameters.centered.defined()) {
+    return {.scale = (by_group(g, parameters) * by_group(parameters.centered, parameters)).sum(2),
+            .zero = at::zeros_like(parameters.zero),
+            .centered = {}};
+  }
   if (!kernels_apply(weight)) {
     return fake_quant_weight_backward_reference(weight, parameters, scheme, g);
   }
   const Tensor scale = parameters.scale.contiguous();
   const Tensor zero = parameters.zero.contiguous();
-  GroupParameters gradient{.scale = at::empty_like(scale), .zero = at::empty_like(zero)};
+  GroupParameters gradient{
+      .scale = at::empty_like(scale), .zero = at::empty_like(zero), .centered = {}};
   const FakeQuantGroups how{.group_size = group_of(scheme, weight.size(1)), .bits = scheme.bits};
   at::parallel_for(0, scale.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
     fake_quant_weight_backward(how, begin, end, weight.data_ptr<float>(), scale.data_ptr<float>(),

@@ -8,15 +8,23 @@
 namespace lowbit {
 
 // Scales and zero points of one weight, float32, [out, groups] each.
+// With `centered` defined, [out, in], the codes are fixed: the weight is centered * scale, where
+// centered is code - zero; otherwise they are the nearest for the current scale and zero.
 struct GroupParameters {
   Tensor scale;
   Tensor zero;
+  Tensor centered;
 };
+
+// Fixes the codes at the nearest for these parameters.
+GroupParameters freeze_codes(const Tensor& weight, const GroupParameters& parameters,
+                             const WeightScheme& scheme);
 
 // Dequantized codes of `weight` [out, in] (frm sheet: weight quantiser). No gradient is recorded.
 Tensor fake_quant_weight(const Tensor& weight, const GroupParameters& parameters,
                          const WeightScheme& scheme);
-// Gradients of a loss with respect to scale and zero, from that with respect to the result above.
+// Gradients of a loss with respect to scale and zero (scale alone when the codes are fixed), from
+// that with respect to the result above.
 GroupParameters fake_quant_weight_backward(const Tensor& weight, const GroupParameters& parameters,
                                            const WeightScheme& scheme, const Tensor& upstream);
 

@@ -1,5 +1,6 @@
 #include "calib/pipeline.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -235,11 +236,24 @@ class Pipeline {
         weights.emplace_back();
         continue;
       }
-      weights.emplace_back(quantize_group_affine(
-          to_floats(block.weight(i)), planned.linear.out, planned.linear.in, planned.scheme.weight,
-          to_floats(task.parameters[i].scale), to_floats(task.parameters[i].zero), scale_type_));
+      weights.emplace_back(coded(block.weight(i), planned, task.parameters[i]));
     }
     return weights;
+  }
+
+  // The weight as it is stored: the nearest codes for the parameters, or the ones they fix.
+  GroupAffineWeight coded(const Tensor& weight, const PlannedLinear& planned,
+                          const GroupParameters& parameters) const {
+    GroupAffineWeight stored = quantize_group_affine(
+        to_floats(weight), planned.linear.out, planned.linear.in, planned.scheme.weight,
+        to_floats(parameters.scale), to_floats(parameters.zero), scale_type_);
+    if (parameters.centered.defined()) {
+      const auto groups = parameters.centered.view({weight.size(0), parameters.zero.size(1), -1});
+      const auto codes = to_floats(groups + parameters.zero.unsqueeze(2));
+      std::transform(codes.begin(), codes.end(), stored.codes.begin(),
+                     [](float code) { return static_cast<std::uint8_t>(code); });
+    }
+    return stored;
   }
 
   // Moves the student's stream through the packed weights, exactly those that the file holds.

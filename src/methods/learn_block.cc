@@ -46,6 +46,11 @@ struct TrainedLinear {
   Moments scale, zero;
 };
 
+// Fixed codes are shared: nothing changes them.
+GroupParameters copy_of(const GroupParameters& p) {
+  return {.scale = p.scale.clone(), .zero = p.zero.clone(), .centered = p.centered};
+}
+
 // A scale never falls below this share of its start value: a step too far must not end in 0.
 constexpr double kSmallestShare = 0.01;
 
@@ -57,10 +62,12 @@ class BlockLearner {
         precision_(has_fast_bfloat16(task.device) ? Precision::bfloat16 : Precision::float32) {
     for (std::size_t i = 0; i < task.linears.size(); ++i) {
       if (!task.linears[i].scheme.weight.quantized()) continue;
-      const GroupParameters& p = task.parameters[i];
+      GroupParameters& p = task.parameters[i];
       TrainedLinear linear;
       linear.index = i;
-      linear.start = {p.scale.clone(), p.zero.clone()};
+      if (spec.frozen_codes)
+        p = freeze_codes(task.block.weight(i), p, task.linears[i].scheme.weight);
+      linear.start = copy_of(p);
       trained_.push_back(linear);
     }
   }
@@ -82,7 +89,8 @@ class BlockLearner {
     }
     if (task_.report.loss_after != best || !std::isfinite(task_.report.loss_after)) {
       task_.parameters = best_parameters;
-      task_.report.notices.push_back("the last state validated worse; the best one was restored");
+      task_.report.notices.emplace_back(
+          "the last state validated worse; the best one was restored");
       task_.report.loss_after = best;
     }
     return {};
@@ -92,7 +100,7 @@ class BlockLearner {
   std::vector<GroupParameters> snapshot() const {
     std::vector<GroupParameters> copy = task_.parameters;
     for (GroupParameters& p : copy) {
-      if (p.scale.defined()) p = {p.scale.clone(), p.zero.clone()};
+      if (p.scale.defined()) p = copy_of(p);
     }
     return copy;
   }
@@ -203,7 +211,9 @@ class BlockLearner {
       adam(p.scale, linear.gradient.scale, linear.scale,
            {.rate = spec_.scale_rate * cosine, .number = updates_}, unit);
       p.scale.copy_(at::maximum(p.scale, linear.start.scale * kSmallestShare));
-      if (task_.linears[linear.index].scheme.weight.symmetric || spec_.zero_rate <= 0) continue;
+      const bool fixed_zero =
+          p.centered.defined() || task_.linears[linear.index].scheme.weight.symmetric;
+      if (fixed_zero || spec_.zero_rate <= 0) continue;
       adam(p.zero, linear.gradient.zero, linear.zero,
            {.rate = spec_.zero_rate * cosine, .number = updates_}, {});
     }

@@ -1,10 +1,20 @@
 #include "methods/range.h"
 
+#include <ATen/Parallel.h>
+
+#include "kernels/range_search.h"
+
 namespace lowbit {
 namespace {
 
 // Far below any real weight's scale, and exact in bfloat16: only groups of zeros get it.
 constexpr double kSmallestScale = 0x1p-40;
+
+// How far a range is worth shrinking: the fewer the codes, the more is clipped for finer steps.
+float smallest_share(int bits) {
+  if (bits == 2) return 0.29F;
+  return bits == 3 ? 0.41F : 0.61F;
+}
 
 struct Ends {
   Tensor low, high;  // [out, groups], low <= 0 <= high
@@ -21,10 +31,11 @@ GroupParameters grid_of(const Ends& ends, const WeightScheme& scheme) {
   if (scheme.symmetric) {
     const Tensor reach = at::maximum(ends.high, -ends.low);
     return {.scale = (reach / ((levels - 1) / 2)).clamp_min(kSmallestScale),
-            .zero = at::full_like(reach, levels / 2)};
+            .zero = at::full_like(reach, levels / 2),
+            .centered = {}};
   }
   const Tensor scale = ((ends.high - ends.low) / (levels - 1)).clamp_min(kSmallestScale);
-  return {.scale = scale, .zero = (-ends.low / scale).round()};
+  return {.scale = scale, .zero = (-ends.low / scale).round(), .centered = {}};
 }
 
 }  // namespace
@@ -60,14 +71,69 @@ GroupParameters mse_search_range(const Tensor& weight, const WeightScheme& schem
   return best;
 }
 
+GroupParameters importance_search_range(const Tensor& weight, const WeightScheme& scheme,
+                                        const Tensor& importance) {
+  GroupParameters best = min_max_range(weight, scheme);
+  const Tensor values = weight.to(at::kCPU).contiguous();
+  const Tensor weights_of_inputs = importance.to(at::kCPU).contiguous();
+  Tensor scale = best.scale.to(at::kCPU).contiguous();
+  Tensor zero = best.zero.to(at::kCPU).contiguous();
+  const std::int64_t groups = scale.size(1);
+  const RangeSearch how{.groups = {.group_size = weight.size(1) / groups, .bits = scheme.bits},
+                        .groups_per_row = groups,
+                        .smallest_share = smallest_share(scheme.bits)};
+  at::parallel_for(0, scale.numel(), 16, [&](std::int64_t begin, std::int64_t end) {
+    search_range(how, begin, end, values.data_ptr<float>(), weights_of_inputs.data_ptr<float>(),
+                 scale.data_ptr<float>(), zero.data_ptr<float>());
+  });
+  best.scale = scale.to(at::kBFloat16).to(at::kFloat).to(weight.device());
+  best.zero = zero.to(weight.device());
+  return best;
+}
+
+namespace {
+
+// Mean square of every input of every linear, from the float block on the student's stream.
+std::vector<Tensor> input_powers(const BlockTask& task) {
+  constexpr std::int64_t kWindows = 16;
+  const at::NoGradGuard no_gradient;
+  std::vector<Tensor> sums(task.linears.size());
+  const auto observe = [&](std::span<const std::size_t> which, const Tensor& x) {
+    const Tensor power = x.square().mean(0);
+    std::vector<Tensor> outputs;
+    for (const std::size_t linear : which) {
+      sums[linear] = sums[linear].defined() ? sums[linear] + power : power;
+      outputs.push_back(at::linear(x, task.block.weight(linear), task.block.bias(linear)));
+    }
+    return outputs;
+  };
+  for (std::int64_t window = 0; window < std::min(kWindows, task.train_windows); ++window) {
+    (void)task.block.forward(task.inputs.get(window, task.device), observe);
+  }
+  return sums;
+}
+
+}  // namespace
+
 BlockPass range_pass(RangeMethod method) {
   return [method](BlockTask& task) -> Status {
+    std::vector<Tensor> importance;
+    if (method == RangeMethod::importance_search) importance = input_powers(task);
     for (std::size_t i = 0; i < task.linears.size(); ++i) {
       const WeightScheme& scheme = task.linears[i].scheme.weight;
       if (!scheme.quantized()) continue;
       const Tensor& weight = task.block.weight(i);
-      task.parameters[i] = method == RangeMethod::min_max ? min_max_range(weight, scheme)
-                                                          : mse_search_range(weight, scheme);
+      switch (method) {
+        case RangeMethod::min_max:
+          task.parameters[i] = min_max_range(weight, scheme);
+          break;
+        case RangeMethod::mse_search:
+          task.parameters[i] = mse_search_range(weight, scheme);
+          break;
+        case RangeMethod::importance_search:
+          task.parameters[i] = importance_search_range(weight, scheme, importance[i]);
+          break;
+      }
     }
     return {};
   };

@@ -14,6 +14,12 @@ GroupParameters min_max_range(const Tensor& weight, const WeightScheme& scheme);
 // search).
 GroupParameters mse_search_range(const Tensor& weight, const WeightScheme& scheme);
 
+// The range and zero point of least sum importance_j (w'_j - w_j)^2, importance being the mean
+// square of the linear's input j on the first calibration windows (kernels/range_search.h). Scales
+// are rounded to bfloat16 before they are judged by training.
+GroupParameters importance_search_range(const Tensor& weight, const WeightScheme& scheme,
+                                        const Tensor& importance);  // [in]
+
 BlockPass range_pass(RangeMethod method);
 
 }  // namespace lowbit

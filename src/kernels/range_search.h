@@ -1,0 +1,26 @@
+// The scale and zero point of each group that lose least under an importance per input: a search
+// over shrunken ranges and neighbouring zero points. Serial over the given groups.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/fake_quant.h"
+
+namespace lowbit {
+
+struct RangeSearch {
+  FakeQuantGroups groups;
+  std::int64_t groups_per_row = 1;
+  float smallest_share =
+      0.6F;  // scales from the full range's down to this share of it, in steps of 1 %
+};
+
+// For groups [begin, end) of `weight`: scale and zero hold the full range's values on entry (zero
+// integral) and the best ones on return: least sum importance_j (w'_j - w_j)^2 over scale * r and
+// zero + {-1, 0, 1} within the codes. Ties keep the wider range.
+void search_range(const RangeSearch& how, std::int64_t begin, std::int64_t end,
+                  const float* weight,      // [rows, groups_per_row * group_size]
+                  const float* importance,  // [groups_per_row * group_size]
+                  float* scale, float* zero);
+
+}  // namespace lowbit
