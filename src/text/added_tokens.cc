@@ -161,8 +161,9 @@ std::vector<Segment> AddedTokens::split(std::string_view text, const TokenTrie& 
     std::size_t end = at + match.size;
     at = end;
     if (token.single_word && (word_ends_at(text, begin) || word_starts_at(text, end))) continue;
-    if (token.lstrip) begin = spaces_begin(text, begin, std::min(done, begin));
+    if (token.lstrip) begin = std::max(done, spaces_begin(text, begin, std::min(done, begin)));
     if (token.rstrip) end = spaces_end(text, end);
+    if (begin >= end) continue;  // spaces that the token before has taken
     if (done < begin) segments.push_back(segment(done, begin, Segment::kText));
     segments.push_back(segment(begin, end, token.id));
     done = end;

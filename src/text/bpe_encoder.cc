@@ -1,4 +1,4 @@
-// Merges by a heap over a linked list: n log n in the longest stretch that merges may cross, not
+// Merges by a queue over a linked list: n log n in the longest stretch that merges may cross, not
 // in the text, which SentencePiece models encode as a single word.
 #include "text/bpe_encoder.h"
 
@@ -116,23 +116,14 @@ void BpeEncoder::add_symbol(TokenId id) {
 }
 
 void BpeEncoder::merge_symbols() {
-  queue_.clear();
   for (std::size_t position = 0; position + 1 < symbols_.size(); ++position) {
-    const Merge* merge = bpe_.merges_.find(symbols_[position].id, symbols_[position + 1].id);
-    if (merge == nullptr) continue;
-    queue_.push_back({merge->rank, static_cast<std::int32_t>(position), merge->merged});
+    propose(static_cast<std::int32_t>(position));
   }
-  std::make_heap(queue_.begin(), queue_.end());
-  while (!queue_.empty()) {
-    const Candidate best = queue_.front();
-    std::pop_heap(queue_.begin(), queue_.end());
-    queue_.pop_back();
-    merge_at(best);
-  }
+  while (!queue_.empty()) merge_at(queue_.pop());
 }
 
 // The neighbours may have changed since the candidate was proposed.
-void BpeEncoder::merge_at(const Candidate& candidate) {
+void BpeEncoder::merge_at(const MergeQueue::Candidate& candidate) {
   Symbol& left = symbols_[static_cast<std::size_t>(candidate.position)];
   if (left.gone || left.next == kNone) return;
   Symbol& right = symbols_[static_cast<std::size_t>(left.next)];
@@ -141,20 +132,18 @@ void BpeEncoder::merge_at(const Candidate& candidate) {
   left.id = candidate.merged;
   left.next = right.next;
   right.gone = true;
-  if (left.next != kNone) {
+  if (left.next != kNone)
     symbols_[static_cast<std::size_t>(left.next)].previous = candidate.position;
-    propose(candidate.position);
-  }
+  // From left to right: the queue likes its positions in order.
   if (left.previous != kNone) propose(left.previous);
+  if (left.next != kNone) propose(candidate.position);
 }
 
 void BpeEncoder::propose(std::int32_t position) {
   const Symbol& left = symbols_[static_cast<std::size_t>(position)];
   const Symbol& right = symbols_[static_cast<std::size_t>(left.next)];
   const Merge* merge = bpe_.merges_.find(left.id, right.id);
-  if (merge == nullptr) return;
-  queue_.push_back({merge->rank, position, merge->merged});
-  std::push_heap(queue_.begin(), queue_.end());
+  if (merge != nullptr) queue_.push(*merge, position);
 }
 
 }  // namespace lowbit

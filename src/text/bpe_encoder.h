@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "text/bpe.h"
+#include "text/merge_queue.h"
 
 namespace lowbit {
 
@@ -26,15 +27,6 @@ class BpeEncoder {
     std::int32_t next = kNone;
     bool gone = false;  // merged into the one before
   };
-  struct Candidate {
-    std::int32_t rank = 0;
-    std::int32_t position = 0;
-    TokenId merged = 0;
-    // The top of a heap is its largest: the lowest rank, then the leftmost.
-    bool operator<(const Candidate& other) const {
-      return rank != other.rank ? rank > other.rank : position > other.position;
-    }
-  };
   struct Remembered {
     std::size_t begin = 0;
     std::size_t end = 0;
@@ -52,11 +44,11 @@ class BpeEncoder {
   void add_symbol(TokenId id);
   void merge_symbols();
   void propose(std::int32_t position);
-  void merge_at(const Candidate& candidate);
+  void merge_at(const MergeQueue::Candidate& candidate);
 
   const Bpe& bpe_;
   std::vector<Symbol> symbols_;
-  std::vector<Candidate> queue_;
+  MergeQueue queue_;
   std::unordered_map<std::string, Remembered, Hash, std::equal_to<>> remembered_;
   std::vector<TokenId> remembered_ids_;
 };

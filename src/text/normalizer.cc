@@ -80,13 +80,23 @@ class ReplaceStep : public NormalizerStep {
   ReplaceStep(Pattern pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
   Status apply(NormalizedText& text, MatchBudget& budget) const override {
-    auto replaced = pattern_.replaced(text.text, content_, grown_limit(text.text.size()), budget);
+    const auto spans = pattern_.matches(text.text, budget);
+    if (!spans) return spans.error();
+    auto replaced = replace_spans(text.text, *spans, content_, grown_limit(text.text.size()));
     if (!replaced) return std::move(replaced).error();
+    if (!spans->empty() && takes_start(text.text, spans->front())) text.starts_text = false;
     text.text = *std::move(replaced);
     return {};
   }
 
  private:
+  // What replaces several characters counts as coming from the last of them, and what follows a
+  // removed one as itself: the library's bookkeeping, on which "prepend_scheme": "first" depends.
+  bool takes_start(std::string_view text, Span match) const {
+    if (match.begin > 0 || match.empty()) return false;
+    return content_.empty() || match.end > code_point_at(text, 0).size;
+  }
+
   Pattern pattern_;
   std::string content_;
 };

@@ -192,9 +192,14 @@ Result<std::string> Pattern::replaced(std::string_view text, std::string_view co
                                       std::size_t limit_bytes, MatchBudget& budget) const {
   auto spans = matches(text, budget);
   if (!spans) return std::move(spans).error();
+  return replace_spans(text, *spans, content, limit_bytes);
+}
+
+Result<std::string> replace_spans(std::string_view text, const std::vector<Span>& spans,
+                                  std::string_view content, std::size_t limit_bytes) {
   std::string out;
   std::size_t copied = 0;
-  for (const Span& span : *spans) {
+  for (const Span& span : spans) {
     if (out.size() + (span.begin - copied) + content.size() > limit_bytes) {
       return bad_input("tokenizer/unsupported",
                        fmt::format("replacing by '{}' makes more than {} bytes of the text",

@@ -45,7 +45,7 @@ class Pattern {
   // Its matches in order, without overlap. Thread-safe.
   Result<std::vector<Span>> matches(std::string_view text, MatchBudget& budget) const;
 
-  // `text` with each match replaced; more than `limit_bytes` is an error.
+  // The same, replaced in the text.
   Result<std::string> replaced(std::string_view text, std::string_view content,
                                std::size_t limit_bytes, MatchBudget& budget) const;
 
@@ -56,5 +56,9 @@ class Pattern {
   std::optional<WordRules> rules_;
   std::unique_ptr<Compiled> compiled_;
 };
+
+// `text` with each span replaced; more than `limit_bytes` is an error.
+Result<std::string> replace_spans(std::string_view text, const std::vector<Span>& spans,
+                                  std::string_view content, std::size_t limit_bytes);
 
 }  // namespace lowbit

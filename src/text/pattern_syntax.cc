@@ -7,9 +7,12 @@
 namespace lowbit {
 namespace {
 
-// PCRE2's \s has U+180E as well, and its \w neither marks nor connectors.
+// PCRE2's \s has U+180E as well; its \w has no marks, connectors and circled letters, but
+// fractions.
 constexpr std::string_view kSpaceSet = R"(\p{Z}\t-\r\x{85})";
-constexpr std::string_view kWordSet = R"(\p{L}\p{M}\p{N}\p{Pc})";
+constexpr std::string_view kWordSet =
+    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE}\x{24B6}-\x{24E9})"
+    R"(\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
 constexpr std::string_view kHexSet = "0-9a-fA-F";
 
 class Translator {
@@ -61,10 +64,10 @@ class Translator {
   }
 
   Status set(std::string_view members, bool negated) {
-    // A negated set inside a class cannot be written as members; PCRE2's own \S and \W differ
-    // only in rare characters, its \H is another thing.
+    // A negated set cannot be written as members; PCRE2's own \S differs in one character.
     if (in_class_ && negated) {
-      if (source_[at_ + 1] == 'H') return refused("'\\H' in a class");
+      const char name = source_[at_ + 1];
+      if (name != 'S') return refused(fmt::format("'\\{}' in a class", name));
       take(2);
       return {};
     }
