@@ -13,7 +13,7 @@ if grep -nE '"(/home|/root|/work|/opt|/usr/local|/mnt)/' "${sources[@]}"; then
   echo "sources: the paths above are somebody's machine; use one that the user gives" >&2
   bad=1
 fi
-if grep -nE '(TODO|FIXME|XXX|HACK)' "${sources[@]}" | grep -vE '(TODO|FIXME|XXX|HACK)\(#[0-9]+\)'; then
+if grep -nwE '(TODO|FIXME|XXX|HACK)' "${sources[@]}" | grep -vE '(TODO|FIXME|XXX|HACK)\(#[0-9]+\)'; then
   echo "sources: write TODO(#12), with the number of its issue" >&2
   bad=1
 fi
