@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "format/packed_checkpoint.h"
 #include "format/target_pattern.h"
@@ -69,10 +70,12 @@ class Section {
   }
 
   Result<std::int64_t> integer(std::string_view key, std::int64_t otherwise) const {
-    constexpr std::int64_t kLargest = 1 << 30;
+    constexpr std::int32_t kLargest = 1 << 30;
     const OrderedJson* found = find(key);
     if (found == nullptr) return otherwise;
-    if (!found->is_number_integer() || *found > kLargest || *found < -kLargest) {
+    // An unsigned number past the signed range would wrap in a signed comparison.
+    const bool huge = found->is_number_unsigned() && found->get<std::uint64_t>() > kLargest;
+    if (!found->is_number_integer() || huge || std::abs(found->get<double>()) > kLargest) {
       return bad_config(where(key), "is no integer within 2^30: " + shown(*found));
     }
     return found->get<std::int64_t>();

@@ -1,0 +1,251 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "format/packed_checkpoint.h"
+#include "format/target_pattern.h"
+#include "format/target_writer.h"
+
+namespace lowbit {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+const std::vector<std::string> kLinears = {
+    "model.layers.0.self_attn.q_proj",  "model.layers.0.mlp.down_proj",
+    "model.layers.1.self_attn.q_proj",  "model.layers.1.mlp.down_proj",
+    "model.layers.10.self_attn.q_proj", "lm_head"};
+
+OrderedJson parsed(std::string_view text) { return parse_ordered_json(text).value(); }
+
+// A config as llm-compressor writes it, for tests to change.
+OrderedJson foreign_config() {
+  return parsed(R"({"architectures": ["LlamaForCausalLM"], "quantization_config": {
+    "quant_method": "compressed-tensors", "version": "0.18.0", "format": "pack-quantized",
+    "quantization_status": "compressed", "global_compression_ratio": null,
+    "config_groups": {"group_0": {"targets": ["Linear"], "format": "pack-quantized",
+      "weights": {"num_bits": 4, "type": "int", "symmetric": true, "strategy": "group",
+        "group_size": 128, "dynamic": false, "actorder": "static", "block_structure": null,
+        "observer": "minmax", "observer_kwargs": {}},
+      "input_activations": null, "output_activations": null}},
+    "ignore": ["lm_head"], "kv_cache_scheme": null, "sparsity_config": {},
+    "transform_config": {}}})");
+}
+
+OrderedJson& group_of(OrderedJson& config) {
+  return config["quantization_config"]["config_groups"]["group_0"];
+}
+
+std::string error_code(const OrderedJson& config) {
+  const Result<QuantizationMap> map = QuantizationMap::read(config, kLinears);
+  return map ? "none" : map.error().code;
+}
+
+TEST(QuantizationConfig, FloatConfigGivesAnEmptyMap) {
+  EXPECT_TRUE(QuantizationMap::read(OrderedJson::object(), kLinears).value().empty());
+  EXPECT_TRUE(
+      QuantizationMap::read(parsed(R"({"quantization_config": null})"), kLinears).value().empty());
+}
+
+TEST(QuantizationConfig, ReadsAnotherWritersGroupOfAClass) {
+  const QuantizationMap map = QuantizationMap::read(foreign_config(), kLinears).value();
+  EXPECT_EQ(map.schemes().size(), 5U);
+  EXPECT_EQ(map.find("lm_head"), nullptr);
+  ASSERT_NE(map.find(kLinears[0]), nullptr);
+  EXPECT_EQ(map.find(kLinears[0])->weight, (WeightScheme{4, 128, true}));
+  EXPECT_FALSE(map.find(kLinears[0])->activation.quantized());
+}
+
+TEST(QuantizationConfig, ReadsAChannelAndAToken) {
+  OrderedJson config = foreign_config();
+  group_of(config)["weights"]["strategy"] = "channel";
+  group_of(config)["weights"]["group_size"] = nullptr;
+  group_of(config)["input_activations"] =
+      parsed(R"({"num_bits": 8, "symmetric": true, "strategy": "token", "dynamic": true})");
+  const QuantizationMap map = QuantizationMap::read(config, kLinears).value();
+  EXPECT_EQ(map.find(kLinears[0])->weight.group_size, 0);
+  EXPECT_EQ(map.find(kLinears[0])->activation,
+            (ActivationScheme{8, ActivationGranularity::token, 0, true}));
+}
+
+TEST(QuantizationConfig, ExactNamesGoBeforePatternsAndPatternsBeforeClasses) {
+  OrderedJson config = foreign_config();
+  OrderedJson& groups = config["quantization_config"]["config_groups"];
+  groups["group_1"] = groups["group_0"];
+  groups["group_1"]["targets"] = {"re:.*layers\\.1\\."};
+  groups["group_1"]["weights"]["num_bits"] = 3;
+  groups["group_2"] = groups["group_0"];
+  groups["group_2"]["targets"] = {"model.layers.1.mlp.down_proj"};
+  groups["group_2"]["weights"]["num_bits"] = 8;
+  const QuantizationMap map = QuantizationMap::read(config, kLinears).value();
+  EXPECT_EQ(map.find("model.layers.0.mlp.down_proj")->weight.bits, 4);
+  EXPECT_EQ(map.find("model.layers.1.self_attn.q_proj")->weight.bits, 3);
+  EXPECT_EQ(map.find("model.layers.1.mlp.down_proj")->weight.bits, 8);
+  EXPECT_EQ(map.find("model.layers.10.self_attn.q_proj")->weight.bits, 4);
+}
+
+TEST(QuantizationConfig, RefusesALinearInTwoGroupsThatDiffer) {
+  OrderedJson config = foreign_config();
+  OrderedJson& groups = config["quantization_config"]["config_groups"];
+  groups["group_1"] = groups["group_0"];
+  EXPECT_EQ(error_code(config), "none");  // the same scheme twice leaves no doubt
+  groups["group_1"]["weights"]["num_bits"] = 3;
+  EXPECT_EQ(error_code(config), "packed/bad-config");
+}
+
+TEST(QuantizationConfig, NamesMethodsThatItDoesNotRead) {
+  for (const char* method : {"gptq", "awq", "auto-round", "exl3", "bitsandbytes", "fp8", "mxfp4"}) {
+    OrderedJson config = foreign_config();
+    config["quantization_config"]["quant_method"] = method;
+    const Result<QuantizationMap> map = QuantizationMap::read(config, kLinears);
+    ASSERT_FALSE(map.ok());
+    EXPECT_EQ(map.error().code, "packed/unsupported-method");
+    EXPECT_THAT(map.error().message, HasSubstr(method));
+    EXPECT_THAT(map.error().message, HasSubstr("compressed-tensors"));
+  }
+}
+
+struct Refusal {
+  const char* pointer;  // JSON pointer below quantization_config
+  const char* value;
+  const char* code;
+};
+
+TEST(QuantizationConfig, RefusesByNameWhatItCannotCompute) {
+  const std::vector<Refusal> refusals = {
+      {"/config_groups/group_0/weights/type", R"("float")", "packed/unsupported-method"},
+      {"/config_groups/group_0/weights/num_bits", "1", "packed/unsupported-method"},
+      {"/config_groups/group_0/weights/num_bits", "9", "packed/unsupported-method"},
+      {"/config_groups/group_0/weights/num_bits", "4.5", "packed/bad-config"},
+      {"/config_groups/group_0/weights/num_bits", "1e300", "packed/bad-config"},
+      {"/config_groups/group_0/weights/num_bits", "18446744073709551615", "packed/bad-config"},
+      {"/config_groups/group_0/weights/group_size", "0", "packed/bad-config"},
+      {"/config_groups/group_0/weights/group_size", "-5", "packed/bad-config"},
+      {"/config_groups/group_0/weights/strategy", R"("block")", "packed/unsupported-method"},
+      {"/config_groups/group_0/weights/strategy", R"("tensor")", "packed/unsupported-method"},
+      {"/config_groups/group_0/weights/block_structure", "[128, 128]", "packed/unsupported-method"},
+      {"/config_groups/group_0/weights/dynamic", "true", "packed/unsupported-method"},
+      {"/config_groups/group_0/weights/actorder", R"("group")", "packed/unsupported-method"},
+      {"/config_groups/group_0/weights/symmetric", R"("yes")", "packed/bad-config"},
+      {"/config_groups/group_0/weights/colour", "1", "packed/bad-config"},
+      {"/config_groups/group_0/weights", "null", "packed/unsupported-method"},
+      {"/config_groups/group_0/format", R"("int-quantized")", "packed/unsupported-method"},
+      {"/config_groups/group_0/targets", R"("Linear")", "packed/bad-config"},
+      {"/config_groups/group_0/targets", R"(["re:("])", "packed/bad-config"},
+      {"/config_groups/group_0/input_activations",
+       R"({"num_bits": 8, "dynamic": false, "strategy": "token"})", "packed/unsupported-method"},
+      {"/config_groups/group_0/input_activations",
+       R"({"num_bits": 4, "dynamic": true, "strategy": "token", "symmetric": false})",
+       "packed/unsupported-method"},
+      {"/config_groups/group_0/output_activations", R"({"num_bits": 8})",
+       "packed/unsupported-method"},
+      {"/config_groups/group_0", R"(["Linear"])", "packed/bad-config"},
+      {"/config_groups", "[]", "packed/bad-config"},
+      {"/config_groups", "null", "packed/bad-config"},
+      {"/quantization_status", R"("frozen")", "packed/unsupported-method"},
+      {"/kv_cache_scheme", R"({"num_bits": 8, "type": "float"})", "packed/unsupported-method"},
+      {"/sparsity_config", R"({"format": "sparse-bitmask"})", "packed/unsupported-method"},
+      {"/transform_config", R"({"config_groups": {"R1": {}}})", "packed/unsupported-method"},
+      {"/ignore", "[3]", "packed/bad-config"},
+      {"/surprise", "{}", "packed/bad-config"},
+      {"", "[]", "packed/bad-config"}};
+  for (const Refusal& refusal : refusals) {
+    OrderedJson config = foreign_config();
+    config["quantization_config"][OrderedJson::json_pointer(refusal.pointer)] =
+        parsed(refusal.value);
+    EXPECT_EQ(error_code(config), refusal.code) << refusal.pointer << " = " << refusal.value;
+  }
+}
+
+TEST(QuantizationConfig, BoundsTheWorkOfAPattern) {
+  OrderedJson config = foreign_config();
+  group_of(config)["targets"] = {"re:(a|aa)+$"};
+  const std::vector<std::string> linears = {std::string(60, 'a') + "b"};
+  const Result<QuantizationMap> map = QuantizationMap::read(config, linears);
+  ASSERT_FALSE(map.ok());
+  EXPECT_EQ(map.error().code, "packed/bad-config");
+}
+
+TEST(TargetPattern, MeansWhatPythonsMatchMeans) {
+  const auto match = [](std::string_view target, const std::string& name) {
+    return TargetPattern::parse(target).value().match(name).value();
+  };
+  EXPECT_EQ(match("re:model", "model.layers"), TargetMatch::by_pattern);  // no end is implied
+  EXPECT_EQ(match("re:layers", "model.layers"), TargetMatch::none);       // the start is
+  EXPECT_EQ(match("re:a|layers", "model.layers"), TargetMatch::none);     // of each alternative
+  EXPECT_EQ(match("re:.*layers$", "model.layers"), TargetMatch::by_pattern);
+  EXPECT_EQ(match("model.layers", "model.layers"), TargetMatch::exact);
+  EXPECT_EQ(match("model", "model.layers"), TargetMatch::none);
+  EXPECT_EQ(match("Linear", "model.layers"), TargetMatch::by_class);
+  EXPECT_EQ(match("Embedding", "model.layers"), TargetMatch::none);
+}
+
+TEST(TargetWriter, JoinsLinearsOfTheSameBlocks) {
+  EXPECT_THAT(compact_targets(kLinears),
+              ElementsAre("lm_head", R"(re:model\.layers\.(0|1|10)\.self_attn\.q_proj$)",
+                          R"(re:model\.layers\.(0|1)\.mlp\.down_proj$)"));
+  EXPECT_THAT(compact_targets({"m.3.a", "m.3.b"}), ElementsAre(R"(re:m\.3\.(a|b)$)"));
+}
+
+QuantizationMap three_schemes() {
+  QuantizationMap map;
+  const ActivationScheme a4{4, ActivationGranularity::token_group, 32, false};
+  map.set(kLinears[0], {{4, 32, false}, a4});
+  map.set(kLinears[1], {{4, 32, false}, a4});
+  map.set(kLinears[2], {{3, 0, true}, {8, ActivationGranularity::token, 0, true}});
+  map.set(kLinears[4], {{2, 256, false}, {}});
+  map.set(kLinears[3], {{.bits = 16}, {}});  // not entered
+  return map;
+}
+
+TEST(QuantizationConfig, ReadsBackWhatItWrites) {
+  const QuantizationMap map = three_schemes();
+  OrderedJson config = {{"quantization_config", map.quantization_config(kLinears)}};
+  config["lowbit"] = LowbitInfo{}.json(map);
+  const QuantizationMap again = QuantizationMap::read(config, kLinears).value();
+  EXPECT_EQ(again.schemes(), map.schemes());
+  EXPECT_EQ(again.quantization_config(kLinears), map.quantization_config(kLinears));
+}
+
+TEST(QuantizationConfig, WritesAGroupForEachSchemeAndIgnoresTheRestByName) {
+  const OrderedJson written = three_schemes().quantization_config(kLinears);
+  EXPECT_EQ(written["config_groups"].size(), 3U);
+  EXPECT_EQ(written["ignore"], OrderedJson({"model.layers.1.mlp.down_proj", "lm_head"}));
+  const OrderedJson& group = written["config_groups"]["group_0"];
+  EXPECT_EQ(group["format"], "pack-quantized");
+  EXPECT_EQ(group["weights"], parsed(R"({"num_bits": 4, "type": "int", "symmetric": false,
+      "strategy": "group", "group_size": 32, "dynamic": false, "actorder": null})"));
+  EXPECT_EQ(group["input_activations"], parsed(R"({"num_bits": 4, "type": "int",
+      "symmetric": false, "strategy": "group", "group_size": 32, "dynamic": true})"));
+  EXPECT_EQ(written["config_groups"]["group_1"]["weights"]["strategy"], "channel");
+}
+
+TEST(LowbitInfo, ReadsBackWhatItWrites) {
+  const LowbitInfo info{.recipe = "frm-w4a4", .run = "12ab", .files = {{"a.safetensors", "00ff"}}};
+  const OrderedJson config = {{"lowbit", info.json(three_schemes())}};
+  const LowbitInfo again = LowbitInfo::read(config).value().value();
+  EXPECT_EQ(again.recipe, info.recipe);
+  EXPECT_EQ(again.run, info.run);
+  EXPECT_EQ(again.files, info.files);
+  EXPECT_EQ(config["lowbit"]["activations"]["zero_point"], "unlimited");
+}
+
+TEST(LowbitInfo, RefusesAnUnknownVersionAndAnUnknownRule) {
+  OrderedJson config = foreign_config();
+  for (const char* version : {"2", "0", "\"1\"", "null", "1.0"}) {
+    config["lowbit"] = {{"version", parsed(version)}};
+    EXPECT_EQ(error_code(config), "packed/unknown-version") << version;
+  }
+  config["lowbit"] = OrderedJson::object();
+  EXPECT_EQ(error_code(config), "packed/unknown-version");
+  config["lowbit"] = {{"version", 1}, {"activations", {{"zero_point", "clamped"}}}};
+  EXPECT_EQ(error_code(config), "packed/bad-config");
+  config["lowbit"] = {{"version", 1}, {"files", {{"a", 3}}}};
+  EXPECT_EQ(error_code(config), "packed/bad-config");
+  config["lowbit"] = 3;
+  EXPECT_EQ(error_code(config), "packed/bad-config");
+  EXPECT_FALSE(LowbitInfo::read(OrderedJson::object()).value().has_value());
+}
+
+}  // namespace
+}  // namespace lowbit
