@@ -16,8 +16,8 @@ struct SamplingOptions {
   double temperature = 1.0;   // 0: greedy
   std::int64_t top_k = 0;     // 0: all
   std::uint64_t seed = 42;    // the same seed, the same text
-  std::vector<TokenId>
-      prompt;  // of every sequence; empty: BOS, or a random token where there is none
+  // Of every sequence; empty: BOS, or a random token where there is none.
+  std::vector<TokenId> prompt = {};
 };
 
 Result<std::vector<std::vector<TokenId>>> generate(const ReferenceModel& model,
