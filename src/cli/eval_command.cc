@@ -18,7 +18,7 @@ namespace {
 // Windows that are sampled when --max-windows does not say how many.
 constexpr std::int64_t kSampledWindows = 16;
 
-OrderedJson number_or_null(const std::optional<double>& value) {
+OrderedJson measured_or_null(const std::optional<double>& value) {
   return value ? number_or_null(*value) : OrderedJson(nullptr);
 }
 
@@ -26,10 +26,10 @@ OrderedJson evaluation_json(const Evaluation& evaluation, const EvaluationOption
   return {{"perplexity", number_or_null(evaluation.perplexity)},
           {"windows", evaluation.windows},
           {"window_length", options.window_length},
-          {"reference_perplexity", number_or_null(evaluation.reference_perplexity)},
-          {"kl", number_or_null(evaluation.kl)},
-          {"kl_standard_error", number_or_null(evaluation.kl_standard_error)},
-          {"top1_agreement", number_or_null(evaluation.top1_agreement)},
+          {"reference_perplexity", measured_or_null(evaluation.reference_perplexity)},
+          {"kl", measured_or_null(evaluation.kl)},
+          {"kl_standard_error", measured_or_null(evaluation.kl_standard_error)},
+          {"top1_agreement", measured_or_null(evaluation.top1_agreement)},
           {"bits_per_weight", number_or_null(evaluation.bits_per_weight)},
           {"seconds", number_or_null(evaluation.seconds)}};
 }

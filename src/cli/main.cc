@@ -62,10 +62,13 @@ Status flush_output() {
 }
 
 // The message of a wrong command line, and where to read more.
-Error parse_failure(const CLI::App& app, const CLI::ParseError& error) {
+Error parse_failure(const CLI::App& app, const CLI::ParseError& error, const std::string& first) {
   const auto chosen = app.get_subcommands();
   const std::string command = chosen.empty() ? "lowbit" : "lowbit " + chosen.front()->get_name();
-  return usage_error("cli/usage", fmt::format("{}; see '{} --help'", error.what(), command));
+  const bool unknown = chosen.empty() && !first.empty() && !first.starts_with("-");
+  const std::string problem =
+      unknown ? fmt::format("unknown subcommand '{}'", first) : std::string(error.what());
+  return usage_error("cli/usage", fmt::format("{}; see '{} --help'", problem, command));
 }
 
 int run(int argc, char** argv) {
@@ -87,7 +90,7 @@ int run(int argc, char** argv) {
     const Status flushed = flush_output();
     return flushed ? 0 : report(flushed.error());
   } catch (const CLI::ParseError& error) {
-    return report(parse_failure(app, error));
+    return report(parse_failure(app, error, argc > 1 ? argv[1] : ""));
   }
   for (const auto& [subcommand, command] : declared) {
     if (!subcommand->parsed()) continue;

@@ -125,7 +125,7 @@ Result<CalibrationText> cut_calibration(const std::vector<TokenId>& tokens,
                                         const CalibrationSpec& spec, const std::string& source) {
   const std::int64_t there = std::ssize(tokens) / spec.length;
   if (there < spec.windows) {
-    return usage_error(
+    return bad_input(
         "text/too-short",
         fmt::format("{}: {} tokens are {} windows of {}, expected {} windows ({} tokens); "
                     "give a longer text, or fewer (--nsamples) or shorter (--seqlen) "

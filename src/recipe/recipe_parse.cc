@@ -238,14 +238,15 @@ Result<Recipe> parse_recipe(std::string_view text, const std::string& source) {
   std::map<std::string, const toml::node*> leaves;
   flatten(*table, "", leaves);
   leaves.erase("pass");
+  Status applied = apply_keys(recipe, recipe_keys(), leaves, source);
+  if (!applied) return applied.error();
   for (const char* required : {"name", "scheme.weights.bits"}) {
     if (!leaves.contains(required)) {
       return usage_error("recipe/missing-key",
                          fmt::format("{}: key '{}' is missing", source, required));
     }
   }
-  Status applied = apply_keys(recipe, recipe_keys(), leaves, source);
-  if (applied && passes != nullptr) applied = apply_passes(recipe, *passes->as_array(), source);
+  if (passes != nullptr) applied = apply_passes(recipe, *passes->as_array(), source);
   if (!applied) return applied.error();
   return recipe;
 }

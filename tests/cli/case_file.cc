@@ -41,6 +41,13 @@ bool set_field(CliCase& current, const std::string& key, const std::string& valu
   return true;
 }
 
+CliCase empty_case(const std::string& stem, const std::string& title, const std::string& place) {
+  CliCase empty;
+  empty.name = test_name(stem, title);
+  empty.place = place;
+  return empty;
+}
+
 void read_file(const std::filesystem::path& path, std::vector<CliCase>& cases) {
   std::ifstream file(path);
   std::string line;
@@ -52,11 +59,10 @@ void read_file(const std::filesystem::path& path, std::vector<CliCase>& cases) {
     std::string value = colon == std::string::npos ? "" : line.substr(colon + 1);
     if (value.starts_with(' ')) value.erase(0, 1);
     if (key == "case") {
-      cases.push_back({.name = test_name(path.stem().string(), value), .place = place});
+      cases.push_back(empty_case(path.stem().string(), value, place));
     } else if (cases.empty() || !set_field(cases.back(), key, value)) {
-      cases.push_back({.name = test_name(path.stem().string(), place),
-                       .place = place,
-                       .setup = {fmt::format("echo 'unknown field {}'; false", key)}});
+      cases.push_back(empty_case(path.stem().string(), place, place));
+      cases.back().setup = {fmt::format("echo 'unknown field {}'; false", key)};
     }
   }
 }

@@ -62,9 +62,15 @@ TEST_P(CommandLine, DoesWhatTheCaseSays) {
   for (const std::string& text : expected.out) EXPECT_THAT(out, HasSubstr(text));
   for (const std::string& text : expected.out_not) EXPECT_THAT(out, Not(HasSubstr(text)));
   for (const std::string& text : expected.err) EXPECT_THAT(err, HasSubstr(text));
-  if (!expected.out_is.empty()) EXPECT_EQ(out, expected.out_is + "\n");
-  if (expected.err_empty) EXPECT_EQ(err, "");
-  if (status != 0 && status < 128) EXPECT_THAT(err, HasSubstr("lowbit: error: "));
+  if (!expected.out_is.empty()) {
+    EXPECT_EQ(out, expected.out_is + "\n");
+  }
+  if (expected.err_empty) {
+    EXPECT_EQ(err, "");
+  }
+  if (status != 0 && status < 128) {
+    EXPECT_THAT(err, HasSubstr("lowbit: error: "));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Case, CommandLine,
