@@ -22,7 +22,7 @@ constexpr std::uint64_t kPlainBaseBytes = 48'000'000;
 // Rough speeds of one core of a current server processor; an estimate of time is within a factor of
 // two.
 constexpr double kFlopsPerThread = 4e10;
-constexpr double kExponentialsPerThread = 4e8;
+constexpr double kExponentialsPerThread = 1.2e9;
 constexpr double kRoundedWeightsPerThread = 3e7;
 
 std::uint64_t words(std::int64_t count, int bits) {
