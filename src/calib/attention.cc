@@ -1,7 +1,12 @@
 #include "calib/attention.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cmath>
+
+#include "kernels/attention.h"
+#include "runtime/blas.h"
 
 namespace lowbit {
 namespace {
@@ -44,12 +49,50 @@ Tensor queries_of(const Tensor& q, const Tile& tile, std::int64_t kv_heads) {
   return q.slice(1, tile.begin, tile.end).reshape({kv_heads, -1, q.size(2)});
 }
 
+bool kernels_apply(const Tensor& q) { return q.is_cpu() && q.scalar_type() == at::kFloat; }
+
+// The first of `group` consecutive heads of [heads, tokens, head_dim] that belong to a key head.
+float* head_of(const Tensor& heads, std::int64_t key_head, std::int64_t group) {
+  return heads.data_ptr<float>() + key_head * group * heads.size(1) * heads.size(2);
+}
+
+AttentionView view_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t key_head,
+                      const AttentionShape& shape) {
+  const std::int64_t group = q.size(0) / k.size(0);
+  return {.group = group,
+          .tokens = q.size(1),
+          .head_dim = q.size(2),
+          .window = shape.window,
+          .scale = static_cast<float>(shape.scale),
+          .q = head_of(q, key_head, group),
+          .k = head_of(k, key_head, 1),
+          .v = head_of(v, key_head, 1)};
+}
+
+// Key heads over LibTorch's threads, each with a BLAS of one thread.
+template <typename Body>
+void for_each_key_head(std::int64_t heads, const Body& body) {
+  const SingleThreadedBlas single;
+  at::parallel_for(0, heads, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t head = begin; head < end; ++head) body(head);
+  });
+}
+
 class CausalAttention : public torch::autograd::Function<CausalAttention> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& q, const Tensor& k,
                         const Tensor& v, double scale, std::int64_t window) {
     const AttentionShape shape{.scale = scale, .window = window};
     Tensor out = at::empty_like(q);
+    context->save_for_backward({q, k, v, out});
+    context->saved_data["scale"] = scale;
+    context->saved_data["window"] = window;
+    if (kernels_apply(q)) {
+      for_each_key_head(k.size(0), [&](std::int64_t head) {
+        attention_forward(view_of(q, k, v, head, shape), head_of(out, head, q.size(0) / k.size(0)));
+      });
+      return out;
+    }
     for (std::int64_t begin = 0; begin < q.size(1); begin += kTile) {
       const Tile tile = tile_at(begin, q.size(1), shape);
       const Tensor p = probabilities(queries_of(q, tile, k.size(0)),
@@ -57,9 +100,6 @@ class CausalAttention : public torch::autograd::Function<CausalAttention> {
       const Tensor o = at::bmm(p, v.slice(1, tile.first_key, tile.end));
       out.slice(1, tile.begin, tile.end).copy_(o.view({q.size(0), tile.queries(), q.size(2)}));
     }
-    context->save_for_backward({q, k, v, out});
-    context->saved_data["scale"] = scale;
-    context->saved_data["window"] = window;
     return out;
   }
 
@@ -71,6 +111,17 @@ class CausalAttention : public torch::autograd::Function<CausalAttention> {
                                .window = context->saved_data["window"].toInt()};
     const Tensor g = upstream[0].contiguous();
     Tensor dq = at::empty_like(q), dk = at::zeros_like(k), dv = at::zeros_like(v);
+    if (kernels_apply(q)) {
+      const std::int64_t group = q.size(0) / k.size(0);
+      for_each_key_head(k.size(0), [&](std::int64_t head) {
+        attention_backward(view_of(q, k, v, head, shape), {.out = head_of(out, head, group),
+                                                           .upstream = head_of(g, head, group),
+                                                           .q = head_of(dq, head, group),
+                                                           .k = head_of(dk, head, 1),
+                                                           .v = head_of(dv, head, 1)});
+      });
+      return {dq, dk, dv, Tensor(), Tensor()};
+    }
     for (std::int64_t begin = 0; begin < q.size(1); begin += kTile) {
       const Tile tile = tile_at(begin, q.size(1), shape);
       const Tensor q_tile = queries_of(q, tile, k.size(0));

@@ -130,6 +130,16 @@ std::string OutputFolder::block_note(std::int64_t block) const {
   return journal_->note_of(step_of(block));
 }
 
+Status OutputFolder::write_shard(const std::string& step, const std::string& name,
+                                 const std::vector<TensorToWrite>& tensors,
+                                 const std::string& note) {
+  if (auto status = journal_->begin(step, {name}); !status) return status;
+  if (auto status = write_safetensors(source_->files(), folder_ / name, tensors); !status) {
+    return status;
+  }
+  return journal_->finish(step, {name}, note);
+}
+
 Status OutputFolder::write_block(std::int64_t block,
                                  const std::vector<const GroupAffineWeight*>& linears,
                                  const std::string& note) {
@@ -154,10 +164,7 @@ Status OutputFolder::write_block(std::int64_t block,
   std::sort(tensors.begin(), tensors.end(),
             [](const TensorToWrite& a, const TensorToWrite& b) { return a.name < b.name; });
   const std::string name = shard_name(block + 1);
-  if (auto status = write_safetensors(source_->files(), folder_ / name, tensors); !status) {
-    return status;
-  }
-  return journal_->finish(step_of(block), {name}, note);
+  return write_shard(step_of(block), name, tensors, note);
 }
 
 Result<std::vector<std::optional<GroupAffineWeight>>> OutputFolder::read_block(
@@ -193,21 +200,24 @@ Status OutputFolder::write_rest() {
     tensors.push_back(borrowed(*tensor));
   }
   const std::string name = shard_name(plan_->model.blocks + 1);
-  if (auto status = write_safetensors(source_->files(), folder_ / name, tensors); !status) {
-    return status;
-  }
-  return journal_->finish("tensors", {name}, "{}");
+  return write_shard("tensors", name, tensors, "{}");
 }
 
 Status OutputFolder::write_companions(const std::string& report) {
   FileSystem& files = source_->files();
   std::vector<std::string> written;
   for (const char* name : kCompanions) {
-    if (!files.exists(source_->folder() / name)) continue;
+    if (files.exists(source_->folder() / name)) written.emplace_back(name);
+  }
+  const std::size_t copied = written.size();
+  written.emplace_back(kIndexName);
+  written.emplace_back(kReportName);
+  if (auto status = journal_->begin("companions", written); !status) return status;
+  for (std::size_t i = 0; i < copied; ++i) {
+    const std::string& name = written[i];
     auto content = files.read(source_->folder() / name, kCompanionLimit);
     if (!content) return content.error();
     if (auto status = write_whole(files, folder_ / name, *content); !status) return status;
-    written.emplace_back(name);
   }
   std::map<std::string, std::string> weight_map;
   std::uint64_t total = 0;
@@ -224,8 +234,6 @@ Status OutputFolder::write_companions(const std::string& report) {
     return status;
   }
   if (auto status = write_whole(files, folder_ / kReportName, report); !status) return status;
-  written.emplace_back(kIndexName);
-  written.emplace_back(kReportName);
   return journal_->finish("companions", written, "{}");
 }
 

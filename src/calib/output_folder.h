@@ -40,6 +40,8 @@ class OutputFolder {
   OutputFolder(const Checkpoint& source, const Plan& plan, Path folder)
       : source_(&source), plan_(&plan), folder_(std::move(folder)) {}
   std::string shard_name(std::int64_t shard) const;  // from 1; block K is shard K + 1
+  Status write_shard(const std::string& step, const std::string& name,
+                     const std::vector<TensorToWrite>& tensors, const std::string& note);
   Status write_rest();
   Status write_companions(const std::string& report);
   Status write_config();

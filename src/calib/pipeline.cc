@@ -1,5 +1,7 @@
 #include "calib/pipeline.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -81,6 +83,13 @@ BlockReport from_json(const OrderedJson& json) {
     }
   }
   return report;
+}
+
+// Tensors of some MiB come and go a thousand times a block; by default each is mapped and unmapped,
+// and its pages cleared again by the kernel.
+void keep_freed_memory() {
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
 
 class Pipeline {
@@ -316,6 +325,7 @@ Result<QuantizeReport> run_pipeline(const Checkpoint& checkpoint, const Plan& pl
   auto output = OutputFolder::open(checkpoint, plan, options.output, *inputs, options.restart);
   if (!output) return output.error();
   at::set_num_threads(thread_count());
+  keep_freed_memory();
   if (output->complete()) {
     QuantizeReport report;
     auto bytes = output->size_bytes();

@@ -47,10 +47,10 @@ void fake_quant_weight_backward(FakeQuantGroups how, std::int64_t begin, std::in
     for (std::int64_t i = 0; i < how.group_size; ++i) {
       const float steps = w[i] / s;
       const float rounded = std::nearbyintf(steps);
-      const float code = clamp_code(rounded + z, top);
-      const bool clipped = code != rounded + z;
-      for_scale += g[i] * (clipped ? code - z : rounded - steps);
-      for_zero += clipped ? g[i] : 0.0F;
+      const float centered = clamp_code(rounded + z, top) - z;  // equals `rounded` in range
+      const float inside = centered == rounded ? 1.0F : 0.0F;   // arithmetic, so that it vectorises
+      for_scale += g[i] * (centered - inside * steps);
+      for_zero += g[i] * (1.0F - inside);
     }
     scale_gradient[group] = for_scale;
     zero_gradient[group] = -s * for_zero;

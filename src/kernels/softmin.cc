@@ -20,6 +20,13 @@ LOWBIT_INLINE float scalar_exponent(float m, float h, float inverse) {
   return h + (m - 1.0F) * inverse;
 }
 
+// Sixteen columns of a row from column j on; fewer at the edge.
+LOWBIT_INLINE Floats16 columns_of(SimilarityView m, std::int64_t i, std::int64_t j,
+                                  std::int64_t width) {
+  const float* from = m.data + i * m.size + j;
+  return width == kLanes ? load16(from) : load16_partial(from, width);
+}
+
 }  // namespace
 
 LOWBIT_CLONES
@@ -57,17 +64,13 @@ void softmin_columns(SimilarityView m, std::int64_t begin, std::int64_t end, con
   const float inverse = 1.0F / epsilon;
   for (std::int64_t j = begin; j < end; j += kLanes) {
     const std::int64_t width = std::min(kLanes, end - j);
-    const auto column = [&](std::int64_t i) {
-      if (width == kLanes) return load16(m.data + i * m.size + j);
-      return load16_partial(m.data + i * m.size + j, width);
-    };
     Floats16 top = splat16(-INFINITY);
     for (std::int64_t i = 0; i < m.size; ++i) {
-      top = max16(top, (column(i) - 1.0F) * inverse + h[i]);
+      top = max16(top, (columns_of(m, i, j, width) - 1.0F) * inverse + h[i]);
     }
     Floats16 sums = splat16(0.0F);
     for (std::int64_t i = 0; i < m.size; ++i) {
-      sums += exp16((column(i) - 1.0F) * inverse + h[i] - top);
+      sums += exp16((columns_of(m, i, j, width) - 1.0F) * inverse + h[i] - top);
     }
     for (std::int64_t lane = 0; lane < width; ++lane) {
       out[j + lane] = -epsilon * (top[lane] + std::log(sums[lane]));

@@ -1,5 +1,12 @@
 #include "methods/frm_loss.h"
 
+#include <ATen/Parallel.h>
+
+#include <cmath>
+#include <vector>
+
+#include "kernels/gram_relation.h"
+
 namespace lowbit {
 namespace {
 
@@ -13,40 +20,97 @@ UnitRows unit_rows(const Tensor& rows) {
   return {.unit = rows / norm, .norm = norm};
 }
 
+bool kernels_apply(const Tensor& m) {
+  return m.is_cpu() && m.scalar_type() == at::kFloat && m.is_contiguous();
+}
+
+// Sums over all entries of two Gram matrices; row by row, so that the result does not depend on
+// threads.
+GramSums sums_of(const Tensor& g, const Tensor& h) {
+  if (!kernels_apply(g)) {
+    const Tensor x = g.to(at::kDouble);
+    const Tensor y = h.to(at::kDouble);
+    return {x.sum().item<double>(), y.sum().item<double>(), (x * x).sum().item<double>(),
+            (y * y).sum().item<double>(), (x * y).sum().item<double>()};
+  }
+  const std::int64_t size = g.size(0);
+  std::vector<GramSums> rows(static_cast<std::size_t>(size));
+  at::parallel_for(0, size, 16, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      rows[static_cast<std::size_t>(i)] =
+          gram_sums(g.data_ptr<float>() + i * size, h.data_ptr<float>() + i * size, size);
+    }
+  });
+  GramSums all;
+  for (const GramSums& row : rows) {
+    all.g += row.g;
+    all.h += row.h;
+    all.gg += row.gg;
+    all.hh += row.hh;
+    all.gh += row.gh;
+  }
+  return all;
+}
+
 struct TokenRelation {
   double value = 0;
   // d value / d G = from_g * G + from_h * H + constant, elementwise.
   double from_g = 0, from_h = 0, constant = 0;
 };
 
-// 1 - cos(G, H) over all entries, each centred. As half the squared distance of the two directions:
-// the difference of nearly equal cosines would lose the digits that matter.
+// 1 - cos(G, H) over all entries, each centred. Sums in double: a relation of 1e-6 keeps its
+// digits.
 TokenRelation token_relation(const Tensor& g, const Tensor& h) {
-  const double mean_g = g.mean().item<double>();
-  const double mean_h = h.mean().item<double>();
-  Tensor centred_g = g - mean_g;
-  Tensor centred_h = h - mean_h;
-  const double norm_g = std::sqrt(centred_g.square().sum().item<double>());
-  const double norm_h = std::sqrt(centred_h.square().sum().item<double>());
+  const GramSums sums = sums_of(g, h);
+  const double count = static_cast<double>(g.numel());
+  const double mean_g = sums.g / count;
+  const double mean_h = sums.h / count;
+  const double square_g = sums.gg - count * mean_g * mean_g;
+  const double square_h = sums.hh - count * mean_h * mean_h;
   TokenRelation relation;
-  if (norm_g < 1e-12 || norm_h < 1e-12) return relation;  // all pairs alike: nothing to relate
-  centred_g.div_(norm_g).sub_(centred_h.div_(norm_h));
-  relation.value = 0.5 * centred_g.square().sum().item<double>();
-  const double cosine = 1.0 - relation.value;
-  relation.from_h = -1.0 / (norm_g * norm_h);
-  relation.from_g = cosine / (norm_g * norm_g);
+  if (!(square_g > 1e-24) || !(square_h > 1e-24)) return relation;  // all pairs alike
+  const double norms = std::sqrt(square_g * square_h);
+  const double cosine = (sums.gh - count * mean_g * mean_h) / norms;
+  relation.value = 1.0 - cosine;
+  relation.from_h = -1.0 / norms;
+  relation.from_g = cosine / square_g;
   relation.constant = -relation.from_h * mean_h - relation.from_g * mean_g;
   return relation;
+}
+
+// by_x += factor * d value / d G; an undefined by_x counts as zeros.
+void add_relation_gradient(const TokenRelation& relation, double factor, const Similarities& m,
+                           Tensor& by_x) {
+  const bool fresh = !by_x.defined();
+  if (!kernels_apply(m.xx)) {
+    if (fresh) by_x = at::zeros_like(m.xx);
+    by_x.add_(m.xx, factor * relation.from_g)
+        .add_(m.yy, factor * relation.from_h)
+        .add_(factor * relation.constant);
+    return;
+  }
+  if (fresh) by_x = at::zeros_like(m.xx);
+  const GramCombination by{.keep = 1.0F,
+                           .from_g = static_cast<float>(factor * relation.from_g),
+                           .from_h = static_cast<float>(factor * relation.from_h),
+                           .constant = static_cast<float>(factor * relation.constant)};
+  const std::int64_t size = m.xx.size(0);
+  at::parallel_for(0, size, 16, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t at = begin * size;
+    combine_grams(by, m.xx.data_ptr<float>() + at, m.yy.data_ptr<float>() + at,
+                  (end - begin) * size, by_x.data_ptr<float>() + at);
+  });
 }
 
 // The two relation terms on unit rows; adds to `terms` and returns d / d unit x, or an undefined
 // tensor.
 Tensor relation_terms(const Tensor& x, const Tensor& y, const LearnSpec& spec,
                       WithGradient gradient, LossTerms& terms) {
-  const Similarities m{.xx = x.matmul(x.t()), .yy = y.matmul(y.t()), .xy = x.matmul(y.t())};
+  Similarities m{.xx = x.matmul(x.t()), .yy = y.matmul(y.t()), .xy = {}};
   Tensor by_x;  // coefficient of x
   Tensor result;
   if (spec.sinkhorn > 0) {
+    m.xy = x.matmul(y.t());
     const auto epsilons = epsilon_schedule(bounding_diameter(x, y), kSinkhornBlur);
     const SinkhornResult sinkhorn = sinkhorn_divergence(m, epsilons, gradient);
     terms.sinkhorn = sinkhorn.value;
@@ -59,11 +123,7 @@ Tensor relation_terms(const Tensor& x, const Tensor& y, const LearnSpec& spec,
     const TokenRelation relation = token_relation(m.xx, m.yy);
     terms.token_relation = relation.value;
     if (gradient == WithGradient::yes) {
-      const double twice = 2.0 * spec.token_relation;
-      if (!by_x.defined()) by_x = at::zeros_like(m.xx);
-      by_x.add_(m.xx, twice * relation.from_g)
-          .add_(m.yy, twice * relation.from_h)
-          .add_(twice * relation.constant);
+      add_relation_gradient(relation, 2.0 * spec.token_relation, m, by_x);
     }
   }
   if (!by_x.defined()) return {};

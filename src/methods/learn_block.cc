@@ -39,6 +39,11 @@ void adam(const Tensor& parameter, const Tensor& gradient, Moments& moments, Ada
   parameter.sub_(move, rate);
 }
 
+struct Validation {
+  double loss = 0;          // what is trained for; MSE alone where it only reports
+  double relative_mse = 0;  // over the teacher's mean square
+};
+
 struct TrainedLinear {
   std::size_t index = 0;
   GroupParameters start;     // as the range pass left them
@@ -73,7 +78,9 @@ class BlockLearner {
   }
 
   Status run() {
-    const double before = validate();
+    const Validation start = validate();
+    const double before = start.loss;
+    task_.report.mse_before = start.relative_mse;
     task_.report.loss_before = before;
     task_.report.loss_after = before;
     double best = before;
@@ -81,7 +88,7 @@ class BlockLearner {
     for (std::int64_t epoch = 0; epoch < spec_.epochs; ++epoch) {
       if (auto status = train_epoch(epoch); !status) return status;
       if (!spec_.keep_best && epoch + 1 < spec_.epochs) continue;
-      const double loss = validate();
+      const double loss = validate().loss;
       task_.report.loss_after = loss;
       if (!std::isfinite(loss) || (spec_.keep_best && !(loss < best))) continue;
       best = loss;
@@ -120,7 +127,7 @@ class BlockLearner {
   }
 
   // Mean objective over the validation windows (the first training windows when there are none).
-  double validate() const {
+  Validation validate() const {
     const at::NoGradGuard no_gradient;
     const std::int64_t all = task_.inputs.windows();
     const bool none = all == task_.train_windows;
@@ -131,13 +138,17 @@ class BlockLearner {
     const auto weights = student_weights();
     const auto products = student_products(task_.block, task_.linears, weights, precision_);
     double sum = 0;
+    double relative = 0;
     for (std::int64_t window = first; window < last; ++window) {
       const Tensor output = task_.block.forward(task_.inputs.get(window, task_.device), products);
-      sum += frm_loss(output, task_.targets.get(window, task_.device), measured, WithGradient::no,
-                      relation_tokens(window, output.size(0)))
-                 .terms.total;
+      const LossTerms terms = frm_loss(output, task_.targets.get(window, task_.device), measured,
+                                       WithGradient::no, relation_tokens(window, output.size(0)))
+                                  .terms;
+      sum += terms.total;
+      relative += terms.relative_mse;
     }
-    return sum / static_cast<double>(last - first);
+    const auto count = static_cast<double>(last - first);
+    return {.loss = sum / count, .relative_mse = relative / count};
   }
 
   // Every stride-th token, from an offset that moves with the step; undefined: all.

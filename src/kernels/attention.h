@@ -1,0 +1,32 @@
+// Causal softmax attention of one key head, forward and backward, in tiles of queries that keep
+// their scores in cache. Products go through the BLAS, which the caller has set to one thread;
+// serial. The reference is calib's version in tensor operations.
+#pragma once
+
+#include <cstdint>
+
+namespace lowbit {
+
+struct AttentionView {
+  std::int64_t group = 1;  // query heads that share the key head
+  std::int64_t tokens = 0;
+  std::int64_t head_dim = 0;
+  std::int64_t window = 0;   // positions that a token sees, itself included; 0: all before it
+  float scale = 1.0F;        // on the scores
+  const float* q = nullptr;  // [group, tokens, head_dim]
+  const float* k = nullptr;  //        [tokens, head_dim]
+  const float* v = nullptr;  //        [tokens, head_dim]
+};
+
+void attention_forward(const AttentionView& a, float* out);  // [group, tokens, head_dim]
+
+struct AttentionGradients {
+  const float* out = nullptr;       // [group, tokens, head_dim], of the forward pass
+  const float* upstream = nullptr;  // [group, tokens, head_dim], d loss / d out
+  float* q = nullptr;               // [group, tokens, head_dim], written
+  float* k = nullptr;               //        [tokens, head_dim], written
+  float* v = nullptr;               //        [tokens, head_dim], written
+};
+void attention_backward(const AttentionView& a, const AttentionGradients& gradients);
+
+}  // namespace lowbit
