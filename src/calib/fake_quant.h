@@ -13,7 +13,7 @@ namespace lowbit {
 struct GroupParameters {
   Tensor scale;
   Tensor zero;
-  Tensor centered;
+  Tensor centered = {};
 };
 
 // Fixes the codes at the nearest for these parameters.

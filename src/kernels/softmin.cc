@@ -56,24 +56,35 @@ void softmin_rows(SimilarityView m, std::int64_t begin, std::int64_t end, const 
   }
 }
 
-// Sixteen columns at a time, so that each row is read in whole cache lines. A running maximum would
+// A panel of columns at a time, each row of it read in whole cache lines. A running maximum would
 // cost a second exponential a step; two passes read the panel twice, mostly from cache.
 LOWBIT_CLONES
 void softmin_columns(SimilarityView m, std::int64_t begin, std::int64_t end, const float* h,
                      float epsilon, float* out) {
+  constexpr std::int64_t kVectors =
+      4;  // of a panel: fewer and each row costs a page lookup for little
   const float inverse = 1.0F / epsilon;
-  for (std::int64_t j = begin; j < end; j += kLanes) {
-    const std::int64_t width = std::min(kLanes, end - j);
-    Floats16 top = splat16(-INFINITY);
+  for (std::int64_t j = begin; j < end; j += kVectors * kLanes) {
+    const std::int64_t vectors = std::min(kVectors, (end - j + kLanes - 1) / kLanes);
+    Floats16 top[kVectors] = {splat16(-INFINITY), splat16(-INFINITY), splat16(-INFINITY),
+                              splat16(-INFINITY)};
+    Floats16 sums[kVectors] = {};
     for (std::int64_t i = 0; i < m.size; ++i) {
-      top = max16(top, (columns_of(m, i, j, width) - 1.0F) * inverse + h[i]);
+      for (std::int64_t v = 0; v < vectors; ++v) {
+        const Floats16 x = columns_of(m, i, j + v * kLanes, std::min(kLanes, end - j - v * kLanes));
+        top[v] = max16(top[v], (x - 1.0F) * inverse + h[i]);
+      }
     }
-    Floats16 sums = splat16(0.0F);
     for (std::int64_t i = 0; i < m.size; ++i) {
-      sums += exp16((columns_of(m, i, j, width) - 1.0F) * inverse + h[i] - top);
+      for (std::int64_t v = 0; v < vectors; ++v) {
+        const Floats16 x = columns_of(m, i, j + v * kLanes, std::min(kLanes, end - j - v * kLanes));
+        sums[v] += exp16((x - 1.0F) * inverse + h[i] - top[v]);
+      }
     }
-    for (std::int64_t lane = 0; lane < width; ++lane) {
-      out[j + lane] = -epsilon * (top[lane] + std::log(sums[lane]));
+    for (std::int64_t column = j; column < std::min(end, j + kVectors * kLanes); ++column) {
+      const std::int64_t v = (column - j) / kLanes;
+      const std::int64_t lane = (column - j) % kLanes;
+      out[column] = -epsilon * (top[v][lane] + std::log(sums[v][lane]));
     }
   }
 }

@@ -64,7 +64,8 @@ class BlockLearner {
   BlockLearner(const LearnSpec& spec, BlockTask& task)
       : spec_(spec),
         task_(task),
-        precision_(has_fast_bfloat16(task.device) ? Precision::bfloat16 : Precision::float32) {
+        precision_(!spec.full_precision && has_fast_bfloat16(task.device) ? Precision::bfloat16
+                                                                          : Precision::float32) {
     for (std::size_t i = 0; i < task.linears.size(); ++i) {
       if (!task.linears[i].scheme.weight.quantized()) continue;
       GroupParameters& p = task.parameters[i];

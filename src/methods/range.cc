@@ -86,7 +86,7 @@ GroupParameters importance_search_range(const Tensor& weight, const WeightScheme
     search_range(how, begin, end, values.data_ptr<float>(), weights_of_inputs.data_ptr<float>(),
                  scale.data_ptr<float>(), zero.data_ptr<float>());
   });
-  best.scale = scale.to(at::kBFloat16).to(at::kFloat).to(weight.device());
+  best.scale = scale.to(weight.device());
   best.zero = zero.to(weight.device());
   return best;
 }

@@ -38,6 +38,7 @@ struct LearnSpec {
   bool normalized_mse = false;       // MSE divided by the teacher's mean square
   std::int64_t relation_tokens = 0;  // tokens of a window that the two relation terms see; 0: all
   bool frozen_codes = false;         // codes stay at their start; scales alone are trained
+  bool full_precision = false;       // float32 products even where bfloat16 ones are faster
   bool keep_best = false;            // restore the state of the best validation, not the last
 };
 

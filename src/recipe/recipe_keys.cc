@@ -189,6 +189,7 @@ std::vector<RecipeKey<LearnSpec>> make_learn_keys() {
       integer("epochs", &LearnSpec::epochs, Count{0}, Count{1000}),
       integer("batch", &LearnSpec::batch, Count{1}, Count{1024}),
       flag("frozen_codes", &LearnSpec::frozen_codes),
+      flag("full_precision", &LearnSpec::full_precision),
       flag("keep_best", &LearnSpec::keep_best),
   };
 }

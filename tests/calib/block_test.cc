@@ -51,8 +51,8 @@ INSTANTIATE_TEST_SUITE_P(Families, TorchBlocks,
                          ::testing::Values("llama2", "llama2-biases", "llama31-rope",
                                            "llama-linear-rope", "mistral-window", "qwen2", "qwen3",
                                            "opt"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& model) {
+                           std::string name = model.param;
                            std::erase_if(name, [](char c) { return c == '-'; });
                            return name;
                          });

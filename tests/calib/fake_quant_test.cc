@@ -21,7 +21,8 @@ class FakeQuant : public ::testing::TestWithParam<Case> {
     weight.view(-1)[0] = 50.0F;  // an outlier: clipping on both sides
     const std::int64_t groups = c.in / c.group;
     parameters = {.scale = at::rand({c.out, groups}) * 0.3 + 0.05,
-                  .zero = at::rand({c.out, groups}) * ((1 << c.bits) + 1.0) - 1.0};
+                  .zero = at::rand({c.out, groups}) * ((1 << c.bits) + 1.0) - 1.0,
+                  .centered = {}};
     scheme = {.bits = c.bits, .group_size = c.group};
   }
   Tensor weight;
@@ -49,7 +50,7 @@ TEST_P(FakeQuant, WeightEqualsThePackedFormat) {
   const auto packed = quantize_group_affine(to_floats(weight), weight.size(0), weight.size(1),
                                             scheme, to_floats(scale), to_floats(zero), DType::bf16);
   const Tensor stored = to_tensor(packed.dequantize(), {weight.size(0), weight.size(1)});
-  EXPECT_TRUE(at::equal(stored, fake_quant_weight(weight, {scale, zero}, scheme)));
+  EXPECT_TRUE(at::equal(stored, fake_quant_weight(weight, {scale, zero, {}}, scheme)));
 }
 
 TEST_P(FakeQuant, ActivationKernelEqualsReferenceAndFormat) {

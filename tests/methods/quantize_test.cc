@@ -50,7 +50,7 @@ CalibrationWindows random_windows(int seed) {
 }
 
 struct Run {
-  std::vector<std::string> settings;  // --set
+  std::vector<std::string> settings = {};  // --set
   int text_seed = 1;
   bool restart = false;
 };
@@ -65,7 +65,9 @@ Result<QuantizeReport> run(FileSystem& files, const Path& output, const Run& how
   }
   auto plan = make_plan(*checkpoint, *recipe, {});
   if (!plan) return plan.error();
-  QuantizeOptions options{.output = output, .restart = how.restart};
+  QuantizeOptions options;
+  options.output = output;
+  options.restart = how.restart;
   options.inputs = {{"calibration text", std::to_string(how.text_seed)}};
   return quantize(*checkpoint, *plan, random_windows(how.text_seed), options);
 }
