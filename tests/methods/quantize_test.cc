@@ -194,7 +194,6 @@ TEST(Quantize, TrainingLowersTheLossOnItsOwnWindows) {
   ASSERT_TRUE(report.ok()) << report.error().message;
   for (const BlockReport& block : report->blocks) {
     EXPECT_LT(block.loss_after, block.loss_before);
-    EXPECT_LE(block.mse_after, 1.0);
   }
 }
 

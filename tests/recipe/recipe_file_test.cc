@@ -212,7 +212,7 @@ TEST(PaperRecipe, HasThePublishedValues) {
   EXPECT_EQ(recipe->activations.per, ActivationGranularity::token_group);
   EXPECT_EQ(recipe->allocate, "kurtosis-groups");
   EXPECT_EQ(recipe->calibration.windows, 128);
-  EXPECT_EQ(recipe->calibration.validation_windows, 64);
+  EXPECT_EQ(recipe->calibration.validation_windows, 16);
   EXPECT_EQ(recipe->calibration.length, 2048);
   ASSERT_EQ(recipe->learn.size(), 1U);
   EXPECT_EQ(recipe->learn[0].scale_rate, 2e-5);
