@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "kernels/attention.h"
-#include "runtime/blas.h"
 
 namespace lowbit {
 namespace {
@@ -49,7 +48,9 @@ Tensor queries_of(const Tensor& q, const Tile& tile, std::int64_t kv_heads) {
   return q.slice(1, tile.begin, tile.end).reshape({kv_heads, -1, q.size(2)});
 }
 
-bool kernels_apply(const Tensor& q) { return q.is_cpu() && q.scalar_type() == at::kFloat; }
+bool kernels_apply(const Tensor& q) {
+  return q.is_cpu() && q.scalar_type() == at::kFloat && q.size(2) % 16 == 0;
+}
 
 // The first of `group` consecutive heads of [heads, tokens, head_dim] that belong to a key head.
 float* head_of(const Tensor& heads, std::int64_t key_head, std::int64_t group) {
@@ -69,10 +70,9 @@ AttentionView view_of(const Tensor& q, const Tensor& k, const Tensor& v, std::in
           .v = head_of(v, key_head, 1)};
 }
 
-// Key heads over LibTorch's threads, each with a BLAS of one thread.
+// Key heads over LibTorch's threads.
 template <typename Body>
 void for_each_key_head(std::int64_t heads, const Body& body) {
-  const SingleThreadedBlas single;
   at::parallel_for(0, heads, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t head = begin; head < end; ++head) body(head);
   });

@@ -1,50 +1,50 @@
 #include "kernels/attention.h"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
+#include "kernels/panel_product.h"
 #include "kernels/vector_math.h"
 
 namespace lowbit {
 namespace {
 
-constexpr std::int64_t kTile = 128;  // queries; their scores against 2048 keys are 1 MiB
+constexpr std::int64_t kTile =
+    126;  // queries, a multiple of panel_product's rows; 1 MiB of scores at 2048
 constexpr std::int64_t kLanes = 16;
 
 struct Tile {
   std::int64_t begin, end, first_key;
   std::int64_t queries() const { return end - begin; }
-  std::int64_t keys() const { return end - first_key; }
+  // Keys from first_key on, rounded up to whole vectors; what the mask hides becomes 0.
+  std::int64_t keys() const { return (end - first_key + kLanes - 1) / kLanes * kLanes; }
 };
 
 Tile tile_at(const AttentionView& a, std::int64_t begin) {
-  const std::int64_t first =
-      a.window > 0 ? std::max<std::int64_t>(0, begin - a.window + 1) : std::int64_t{0};
-  return {begin, std::min(begin + kTile, a.tokens), first};
+  const std::int64_t first = a.window > 0 ? std::max<std::int64_t>(0, begin - a.window + 1) : 0;
+  return {begin, std::min(begin + kTile, a.tokens), first / kLanes * kLanes};
 }
 
-// c [m, n] = factor * a b + keep * c, each row major, a and b as they are or transposed.
-struct Product {
-  CBLAS_TRANSPOSE a, b;
-  std::int64_t m, n, inner;
-  float factor = 1.0F, keep = 0.0F;
-};
-
-void multiply(const Product& p, const float* a, const float* b, float* c) {
-  const auto columns = [](CBLAS_TRANSPOSE t, std::int64_t plain, std::int64_t transposed) {
-    return static_cast<int>(t == CblasNoTrans ? plain : transposed);
-  };
-  cblas_sgemm(CblasRowMajor, p.a, p.b, static_cast<int>(p.m), static_cast<int>(p.n),
-              static_cast<int>(p.inner), p.factor, a, columns(p.a, p.inner, p.m), b,
-              columns(p.b, p.n, p.inner), p.keep, c, static_cast<int>(p.n));
+std::int64_t padded_tokens(const AttentionView& a) {
+  return (a.tokens + kLanes - 1) / kLanes * kLanes;
 }
 
-// Softmax in place over entries [low, high) of a row of `size`; the others become 0.
+// [tokens, head_dim] as [head_dim, padded tokens], zeros behind.
+std::vector<float> transposed(const AttentionView& a, const float* rows) {
+  const std::int64_t width = padded_tokens(a);
+  std::vector<float> columns(static_cast<std::size_t>(a.head_dim * width));
+  for (std::int64_t t = 0; t < a.tokens; ++t) {
+    for (std::int64_t d = 0; d < a.head_dim; ++d) {
+      columns[static_cast<std::size_t>(d * width + t)] = rows[t * a.head_dim + d];
+    }
+  }
+  return columns;
+}
+
+// Softmax in place of scale * x over entries [low, high) of a row of `size`; the others become 0.
 LOWBIT_CLONES
-void softmax_span(float* row, std::int64_t size, std::int64_t low, std::int64_t high) {
+void softmax_span(float* row, std::int64_t size, std::int64_t low, std::int64_t high, float scale) {
   std::fill(row, row + low, 0.0F);
   std::fill(row + high, row + size, 0.0F);
   float* x = row + low;
@@ -56,47 +56,88 @@ void softmax_span(float* row, std::int64_t size, std::int64_t low, std::int64_t 
   for (std::int64_t j = whole; j < count; ++j) top = std::max(top, x[j]);
   Floats16 sums = splat16(0.0F);
   for (std::int64_t j = 0; j < whole; j += kLanes) {
-    const Floats16 e = exp16(load16(x + j) - top);
+    const Floats16 e = exp16((load16(x + j) - top) * scale);
     store16(x + j, e);
     sums += e;
   }
   float sum = reduce_sum(sums);
   for (std::int64_t j = whole; j < count; ++j) {
-    x[j] = std::exp(x[j] - top);
+    x[j] = std::exp((x[j] - top) * scale);
     sum += x[j];
   }
   const float factor = 1.0F / sum;
   for (std::int64_t j = 0; j < count; ++j) x[j] *= factor;
 }
 
-// Probabilities of one head's tile, [queries, keys].
-void probabilities(const AttentionView& a, const Tile& tile, const float* q, float* p) {
-  multiply({.a = CblasNoTrans,
-            .b = CblasTrans,
-            .m = tile.queries(),
-            .n = tile.keys(),
-            .inner = a.head_dim,
-            .factor = a.scale},
-           q, a.k + tile.first_key * a.head_dim, p);
+// The tile's queries (or their gradients) times columns of all keys: [queries, keys].
+void against_keys(const AttentionView& a, const Tile& tile, const float* queries,
+                  const std::vector<float>& key_columns, float* scores) {
+  panel_product({.rows = tile.queries(),
+                 .inner = a.head_dim,
+                 .columns = tile.keys(),
+                 .a = queries,
+                 .a_row = a.head_dim,
+                 .b = key_columns.data() + tile.first_key,
+                 .b_row = padded_tokens(a),
+                 .c = scores,
+                 .c_row = tile.keys()});
+}
+
+// Scores times rows of all keys (k or v): [queries, head_dim].
+void by_keys(const AttentionView& a, const Tile& tile, const float* scores, const float* rows,
+             float* out) {
+  panel_product({.rows = tile.queries(),
+                 .inner = tile.end - tile.first_key,
+                 .columns = a.head_dim,
+                 .a = scores,
+                 .a_row = tile.keys(),
+                 .b = rows + tile.first_key * a.head_dim,
+                 .b_row = a.head_dim,
+                 .c = out,
+                 .c_row = a.head_dim});
+}
+
+// rows of all keys += scores^T queries: [keys, head_dim].
+void onto_keys(const AttentionView& a, const Tile& tile, const float* scores, const float* queries,
+               float* rows) {
+  panel_product({.rows = tile.end - tile.first_key,
+                 .inner = tile.queries(),
+                 .columns = a.head_dim,
+                 .a = scores,
+                 .a_row = 1,
+                 .a_inner = tile.keys(),
+                 .b = queries,
+                 .b_row = a.head_dim,
+                 .c = rows + tile.first_key * a.head_dim,
+                 .c_row = a.head_dim,
+                 .add = true});
+}
+
+void probabilities(const AttentionView& a, const Tile& tile, const float* q,
+                   const std::vector<float>& key_columns, float* p) {
+  against_keys(a, tile, q, key_columns, p);
   for (std::int64_t i = 0; i < tile.queries(); ++i) {
     const std::int64_t position = tile.begin + i;
     const std::int64_t first =
         a.window > 0 ? std::max<std::int64_t>(0, position - a.window + 1) : 0;
     softmax_span(p + i * tile.keys(), tile.keys(), first - tile.first_key,
-                 position + 1 - tile.first_key);
+                 position + 1 - tile.first_key, a.scale);
   }
 }
 
-// d scores = p * (d p - row), row = <upstream, out> of the query; times the scores' scale.
+// d scores = p * (d p - <upstream, out>), times the scores' scale; in place of d p.
 LOWBIT_CLONES
-void score_gradients(const float* p, const float* row, std::int64_t queries, std::int64_t keys,
-                     float scale, float* d) {
-  for (std::int64_t i = 0; i < queries; ++i) {
-    const float* probability = p + i * keys;
-    float* gradient = d + i * keys;
-    const float along = row[i];
-    for (std::int64_t j = 0; j < keys; ++j) {
-      gradient[j] = probability[j] * (gradient[j] - along) * scale;
+void score_gradients(const AttentionView& a, const Tile& tile, const float* p,
+                     const float* upstream, const float* out, float* d) {
+  for (std::int64_t i = 0; i < tile.queries(); ++i) {
+    float along = 0.0F;
+    for (std::int64_t j = 0; j < a.head_dim; ++j) {
+      along += upstream[i * a.head_dim + j] * out[i * a.head_dim + j];
+    }
+    const float* probability = p + i * tile.keys();
+    float* gradient = d + i * tile.keys();
+    for (std::int64_t j = 0; j < tile.keys(); ++j) {
+      gradient[j] = probability[j] * (gradient[j] - along) * a.scale;
     }
   }
 }
@@ -104,60 +145,35 @@ void score_gradients(const float* p, const float* row, std::int64_t queries, std
 }  // namespace
 
 void attention_forward(const AttentionView& a, float* out) {
-  std::vector<float> p(static_cast<std::size_t>(kTile * a.tokens));
+  const std::vector<float> key_columns = transposed(a, a.k);
+  std::vector<float> p(static_cast<std::size_t>(kTile * padded_tokens(a)));
   for (std::int64_t head = 0; head < a.group; ++head) {
     for (std::int64_t begin = 0; begin < a.tokens; begin += kTile) {
       const Tile tile = tile_at(a, begin);
       const std::int64_t at = (head * a.tokens + begin) * a.head_dim;
-      probabilities(a, tile, a.q + at, p.data());
-      multiply({.a = CblasNoTrans,
-                .b = CblasNoTrans,
-                .m = tile.queries(),
-                .n = a.head_dim,
-                .inner = tile.keys()},
-               p.data(), a.v + tile.first_key * a.head_dim, out + at);
+      probabilities(a, tile, a.q + at, key_columns, p.data());
+      by_keys(a, tile, p.data(), a.v, out + at);
     }
   }
 }
 
 void attention_backward(const AttentionView& a, const AttentionGradients& g) {
-  const auto tile_size = static_cast<std::size_t>(kTile * a.tokens);
-  std::vector<float> p(tile_size), d(tile_size), row(static_cast<std::size_t>(kTile));
+  const std::vector<float> key_columns = transposed(a, a.k);
+  const std::vector<float> value_columns = transposed(a, a.v);
+  std::vector<float> p(static_cast<std::size_t>(kTile * padded_tokens(a)));
+  std::vector<float> d(p.size());
   std::fill(g.k, g.k + a.tokens * a.head_dim, 0.0F);
   std::fill(g.v, g.v + a.tokens * a.head_dim, 0.0F);
   for (std::int64_t head = 0; head < a.group; ++head) {
     for (std::int64_t begin = 0; begin < a.tokens; begin += kTile) {
       const Tile tile = tile_at(a, begin);
       const std::int64_t at = (head * a.tokens + begin) * a.head_dim;
-      const std::int64_t key = tile.first_key * a.head_dim;
-      const float* upstream = g.upstream + at;
-      probabilities(a, tile, a.q + at, p.data());
-      for (std::int64_t i = 0; i < tile.queries(); ++i) {
-        row[static_cast<std::size_t>(i)] =
-            cblas_sdot(static_cast<int>(a.head_dim), upstream + i * a.head_dim, 1,
-                       g.out + at + i * a.head_dim, 1);
-      }
-      const Product by_key{.a = CblasTrans,
-                           .b = CblasNoTrans,
-                           .m = tile.keys(),
-                           .n = a.head_dim,
-                           .inner = tile.queries(),
-                           .keep = 1.0F};
-      multiply(by_key, p.data(), upstream, g.v + key);
-      multiply({.a = CblasNoTrans,
-                .b = CblasTrans,
-                .m = tile.queries(),
-                .n = tile.keys(),
-                .inner = a.head_dim},
-               upstream, a.v + key, d.data());
-      score_gradients(p.data(), row.data(), tile.queries(), tile.keys(), a.scale, d.data());
-      multiply(by_key, d.data(), a.q + at, g.k + key);
-      multiply({.a = CblasNoTrans,
-                .b = CblasNoTrans,
-                .m = tile.queries(),
-                .n = a.head_dim,
-                .inner = tile.keys()},
-               d.data(), a.k + key, g.q + at);
+      probabilities(a, tile, a.q + at, key_columns, p.data());
+      onto_keys(a, tile, p.data(), g.upstream + at, g.v);
+      against_keys(a, tile, g.upstream + at, value_columns, d.data());
+      score_gradients(a, tile, p.data(), g.upstream + at, g.out + at, d.data());
+      onto_keys(a, tile, d.data(), a.q + at, g.k);
+      by_keys(a, tile, d.data(), a.k, g.q + at);
     }
   }
 }

@@ -1,6 +1,6 @@
 // Causal softmax attention of one key head, forward and backward, in tiles of queries that keep
-// their scores in cache. Products go through the BLAS, which the caller has set to one thread;
-// serial. The reference is calib's version in tensor operations.
+// their scores in cache. head_dim is a multiple of 16. Serial. The reference is calib's version in
+// tensor operations.
 #pragma once
 
 #include <cstdint>

@@ -51,6 +51,32 @@ TEST_P(CausalAttention, EqualsThePlainOneForwardAndBackward) {
   }
 }
 
+// The CPU kernels (float32, heads of 16 or more) against the plain one in double.
+TEST_P(CausalAttention, KernelsEqualThePlainOneForwardAndBackward) {
+  const Case c = GetParam();
+  for (const std::int64_t head_dim : {16, 80}) {
+    at::manual_seed(9);
+    std::vector<Tensor> exact;
+    std::vector<Tensor> fast;
+    for (const std::int64_t heads : {c.heads, c.kv_heads, c.kv_heads}) {
+      const Tensor x = at::randn({heads, c.tokens, head_dim}, at::kFloat);
+      exact.push_back(x.to(at::kDouble).set_requires_grad(true));
+      fast.push_back(x.clone().set_requires_grad(true));
+    }
+    const AttentionShape shape{.scale = 0.25, .window = c.window};
+    const Tensor upstream = at::randn({c.heads, c.tokens, head_dim}, at::kDouble);
+    const Tensor expected = plain_attention(exact[0], exact[1], exact[2], shape);
+    expected.backward(upstream);
+    const Tensor found = causal_attention(fast[0], fast[1], fast[2], shape);
+    found.backward(upstream.to(at::kFloat));
+    EXPECT_TRUE(at::allclose(found.to(at::kDouble), expected, 1e-4, 1e-5));
+    for (std::size_t i = 0; i < exact.size(); ++i) {
+      EXPECT_TRUE(at::allclose(fast[i].grad().to(at::kDouble), exact[i].grad(), 1e-3, 1e-4))
+          << "input " << i << ", head_dim " << head_dim;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, CausalAttention,
                          ::testing::Values(Case{2, 2, 5, 0}, Case{4, 2, 300, 0},
                                            Case{4, 1, 600, 100}, Case{2, 2, 257, 1},

@@ -1,0 +1,26 @@
+// c = a b or c += a b for matrices of attention's shapes: a thin inner or outer width (64, 128)
+// against many tokens. A BLAS packs both operands first, which costs as much as the product here;
+// this one reads them where they lie. On the calling thread.
+#pragma once
+
+#include <cstdint>
+
+namespace lowbit {
+
+struct PanelProduct {
+  std::int64_t rows = 0;     // of a and c
+  std::int64_t inner = 0;    // columns of a, rows of b
+  std::int64_t columns = 0;  // of b and c; a multiple of 16
+  const float* a = nullptr;  // a[row * a_row + k * a_inner]: as it lies, or transposed
+  std::int64_t a_row = 0;
+  std::int64_t a_inner = 1;
+  const float* b = nullptr;  // b[k * b_row + column]
+  std::int64_t b_row = 0;
+  float* c = nullptr;  // c[row * c_row + column]
+  std::int64_t c_row = 0;
+  bool add = false;  // c += instead of c =
+};
+
+void panel_product(const PanelProduct& p);
+
+}  // namespace lowbit
