@@ -15,6 +15,11 @@ endforeach()
 get_property(libraries GLOBAL PROPERTY LOWBIT_LIBRARIES)
 add_library(headers-alone OBJECT EXCLUDE_FROM_ALL ${header_sources})
 target_link_libraries(headers-alone PRIVATE lowbit_options fmt::fmt ${libraries})
+# kernels/vector_math.h passes vectors by value between functions that are always inlined.
+target_compile_options(headers-alone PRIVATE -Wno-psabi)
+if(LOWBIT_TORCH)
+  lowbit_use_torch(headers-alone)
+endif()
 
 if(LOWBIT_TESTS)
   foreach(check layers sources)
