@@ -23,6 +23,7 @@ namespace {
 
 std::vector<Sensitivity> split_of(const std::vector<BlockStatistics>& blocks) {
   std::vector<double> kurtosis;
+  kurtosis.reserve(blocks.size());
   for (const BlockStatistics& block : blocks) kurtosis.push_back(block.kurtosis);
   return split_by_sensitivity(kurtosis);
 }

@@ -95,7 +95,7 @@ class EvalCommand : public Command {
       if (!opened) return std::move(opened).error();
       reference.emplace(std::move(*opened));
     }
-    const Status fits = check_length(*model, reference ? &*reference : nullptr);
+    Status fits = check_length(*model, reference ? &*reference : nullptr);
     if (!fits) return fits;
     const auto windows = windows_of(*choice);
     if (!windows) return windows.error();
