@@ -16,7 +16,8 @@ RotaryTable::RotaryTable(const RopeSpec& rope, std::int64_t head_dim, std::int64
   // In double: the angle of a late position needs more than float32's digits.
   parallel_for(positions, 64, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t at = begin * half_; at < end * half_; ++at) {
-      const double angle = static_cast<double>(at / half_) *
+      const std::int64_t position = at / half_;
+      const double angle = static_cast<double>(position) *
                            static_cast<double>(frequencies[static_cast<std::size_t>(at % half_)]);
       cosines_[static_cast<std::size_t>(at)] = static_cast<float>(std::cos(angle));
       sines_[static_cast<std::size_t>(at)] = static_cast<float>(std::sin(angle));

@@ -186,8 +186,7 @@ void Bpe::index_characters() {
     }
   }
   std::ranges::sort(joined_);
-  const auto rest = std::ranges::unique(joined_);
-  joined_.erase(rest.begin(), rest.end());
+  joined_.erase(std::unique(joined_.begin(), joined_.end()), joined_.end());
 }
 
 TokenId Bpe::id_of(std::string_view token) const {

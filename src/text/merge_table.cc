@@ -14,8 +14,7 @@ MergeTable::MergeTable(std::vector<Merge> merges, TokenId end_id) : merges_(std:
   std::ranges::sort(merges_, [](const Merge& a, const Merge& b) {
     return std::tuple(a.left, a.right, b.rank) < std::tuple(b.left, b.right, a.rank);
   });
-  const auto rest = std::ranges::unique(merges_, same_pair);
-  merges_.erase(rest.begin(), rest.end());
+  merges_.erase(std::unique(merges_.begin(), merges_.end(), same_pair), merges_.end());
   begin_.assign(static_cast<std::size_t>(end_id) + 1, 0);
   for (const Merge& merge : merges_) ++begin_[static_cast<std::size_t>(merge.left) + 1];
   for (std::size_t id = 1; id < begin_.size(); ++id) begin_[id] += begin_[id - 1];
