@@ -14,7 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto spec = lowbit::read_model_spec(*config);
   if (!spec) return 0;
   CHECK(spec->heads % spec->kv_heads == 0);
-  for (const lowbit::LinearSpec* linear : spec->block(spec->blocks - 1).linears()) {
+  const lowbit::BlockSpec last = spec->block(spec->blocks - 1);
+  for (const lowbit::LinearSpec* linear : last.linears()) {
     CHECK(linear->out > 0 && linear->in > 0);
   }
   if (spec->rope) CHECK(!spec->rope->inverse_frequencies(spec->head_dim).empty());

@@ -4,7 +4,7 @@ namespace lowbit {
 
 std::string_view calibration_part() { return "none (built without LibTorch)"; }
 
-Status calibration_available() {
+Status calibration_available(const std::string&) {
   return environment_error(
       "cli/no-calibration",
       "this build of lowbit has no LibTorch and cannot quantize; build it with "
@@ -13,7 +13,7 @@ Status calibration_available() {
 
 Result<QuantizeReport> run_quantize(const Checkpoint&, const Plan&, const CalibrationWindows&,
                                     const QuantizeOptions&) {
-  return calibration_available().error();
+  return calibration_available({}).error();
 }
 
 }  // namespace lowbit

@@ -2,6 +2,7 @@
 // calibration_absent.cc.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "calib/quantize.h"
@@ -10,8 +11,9 @@ namespace lowbit {
 
 std::string_view calibration_part();  // "LibTorch" or what stands in its place, for --version
 
-// "cli/no-calibration" (environment) in a build without it; asked before any work.
-Status calibration_available();
+// Whether it can run on `device` ("cpu", "cuda:1"); asked before any work. "cli/no-calibration"
+// (environment) in a build without it, else the errors of calib/tensor.h.
+Status calibration_available(const std::string& device);
 
 Result<QuantizeReport> run_quantize(const Checkpoint& checkpoint, const Plan& plan,
                                     const CalibrationWindows& windows,

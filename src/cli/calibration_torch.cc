@@ -5,7 +5,7 @@ namespace lowbit {
 
 std::string_view calibration_part() { return "LibTorch"; }
 
-Status calibration_available() { return {}; }
+Status calibration_available(const std::string& device) { return check_device(device); }
 
 Result<QuantizeReport> run_quantize(const Checkpoint& checkpoint, const Plan& plan,
                                     const CalibrationWindows& windows,

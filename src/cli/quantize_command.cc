@@ -79,7 +79,7 @@ class QuantizeCommand : public Command {
   }
 
   Status run() override {
-    const Status available = calibration_available();
+    const Status available = calibration_available(device_);
     if (!available) return available;
     threads_.apply();
     const Result<Recipe> recipe = recipe_.load();

@@ -6,6 +6,12 @@
 
 namespace lowbit {
 
+Status check_device(const std::string& name) {
+  const auto device = find_device(name);
+  if (!device) return device.error();
+  return {};
+}
+
 Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
                                 const CalibrationWindows& windows, const QuantizeOptions& options) {
   if (plan.recipe.needs_calibration() && windows.train.empty()) {

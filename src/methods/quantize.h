@@ -6,6 +6,9 @@
 
 namespace lowbit {
 
+// Whether this LibTorch and this machine have the device: "quantize/device", "quantize/no-cuda".
+Status check_device(const std::string& name);
+
 // Windows may be empty when the recipe needs no calibration.
 Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
                                 const CalibrationWindows& windows, const QuantizeOptions& options);
