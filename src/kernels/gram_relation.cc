@@ -23,7 +23,7 @@ LOWBIT_CLONES
 void combine_grams(const GramCombination& by, const float* g, const float* h, std::int64_t size,
                    float* to) {
   for (std::int64_t j = 0; j < size; ++j) {
-    to[j] = by.keep * to[j] + by.from_g * g[j] + by.from_h * h[j] + by.constant;
+    to[j] += by.from_g * g[j] + by.from_h * h[j] + by.constant;
   }
 }
 

@@ -13,10 +13,9 @@ struct GramSums {
 // Sums of G, H, G*G, H*H and G*H over one row each, in double.
 GramSums gram_sums(const float* g, const float* h, std::int64_t size);
 
-// To[j] over a run of entries, whole rows or not: to[j] = keep * to[j] + from_g * g[j] + from_h *
-// h[j] + constant
+// to[j] += from_g * g[j] + from_h * h[j] + constant, over a run of entries, whole rows or not.
 struct GramCombination {
-  float keep = 0, from_g = 0, from_h = 0, constant = 0;
+  float from_g = 0, from_h = 0, constant = 0;
 };
 void combine_grams(const GramCombination& by, const float* g, const float* h, std::int64_t size,
                    float* to);

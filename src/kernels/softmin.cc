@@ -20,6 +20,20 @@ LOWBIT_INLINE float scalar_exponent(float m, float h, float inverse) {
   return h + (m - 1.0F) * inverse;
 }
 
+LOWBIT_INLINE float highest_exponent(const float* row, const float* h, std::int64_t size,
+                                     float inverse) {
+  const std::int64_t whole = size - size % kLanes;
+  Floats16 highest = splat16(-INFINITY);
+  for (std::int64_t j = 0; j < whole; j += kLanes) {
+    highest = max16(highest, exponents(row + j, h + j, inverse));
+  }
+  float top = reduce_max(highest);
+  for (std::int64_t j = whole; j < size; ++j) {
+    top = std::max(top, scalar_exponent(row[j], h[j], inverse));
+  }
+  return top;
+}
+
 // Sixteen columns of a row from column j on; fewer at the edge.
 LOWBIT_INLINE Floats16 columns_of(SimilarityView m, std::int64_t i, std::int64_t j,
                                   std::int64_t width) {
@@ -36,14 +50,7 @@ void softmin_rows(SimilarityView m, std::int64_t begin, std::int64_t end, const 
   const std::int64_t whole = m.size - m.size % kLanes;
   for (std::int64_t i = begin; i < end; ++i) {
     const float* row = m.data + i * m.size;
-    Floats16 highest = splat16(-INFINITY);
-    for (std::int64_t j = 0; j < whole; j += kLanes) {
-      highest = max16(highest, exponents(row + j, h + j, inverse));
-    }
-    float top = reduce_max(highest);
-    for (std::int64_t j = whole; j < m.size; ++j) {
-      top = std::max(top, scalar_exponent(row[j], h[j], inverse));
-    }
+    const float top = highest_exponent(row, h, m.size, inverse);
     Floats16 sums = splat16(0.0F);
     for (std::int64_t j = 0; j < whole; j += kLanes) {
       sums += exp16(exponents(row + j, h + j, inverse) - top);
@@ -97,14 +104,7 @@ void softmax_rows(SimilarityView m, std::int64_t begin, std::int64_t end, const 
   for (std::int64_t i = begin; i < end; ++i) {
     const float* row = m.data + i * m.size;
     float* target = p + i * m.size;
-    Floats16 highest = splat16(-INFINITY);
-    for (std::int64_t j = 0; j < whole; j += kLanes) {
-      highest = max16(highest, exponents(row + j, h + j, inverse));
-    }
-    float top = reduce_max(highest);
-    for (std::int64_t j = whole; j < m.size; ++j) {
-      top = std::max(top, scalar_exponent(row[j], h[j], inverse));
-    }
+    const float top = highest_exponent(row, h, m.size, inverse);
     Floats16 sums = splat16(0.0F);
     for (std::int64_t j = 0; j < whole; j += kLanes) {
       const Floats16 e = exp16(exponents(row + j, h + j, inverse) - top);

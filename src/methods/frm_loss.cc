@@ -81,17 +81,14 @@ TokenRelation token_relation(const Tensor& g, const Tensor& h) {
 // by_x += factor * d value / d G; an undefined by_x counts as zeros.
 void add_relation_gradient(const TokenRelation& relation, double factor, const Similarities& m,
                            Tensor& by_x) {
-  const bool fresh = !by_x.defined();
+  if (!by_x.defined()) by_x = at::zeros_like(m.xx);
   if (!kernels_apply(m.xx)) {
-    if (fresh) by_x = at::zeros_like(m.xx);
     by_x.add_(m.xx, factor * relation.from_g)
         .add_(m.yy, factor * relation.from_h)
         .add_(factor * relation.constant);
     return;
   }
-  if (fresh) by_x = at::zeros_like(m.xx);
-  const GramCombination by{.keep = 1.0F,
-                           .from_g = static_cast<float>(factor * relation.from_g),
+  const GramCombination by{.from_g = static_cast<float>(factor * relation.from_g),
                            .from_h = static_cast<float>(factor * relation.from_h),
                            .constant = static_cast<float>(factor * relation.constant)};
   const std::int64_t size = m.xx.size(0);
