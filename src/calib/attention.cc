@@ -84,12 +84,16 @@ class CausalAttention : public torch::autograd::Function<CausalAttention> {
                         const Tensor& v, double scale, std::int64_t window) {
     const AttentionShape shape{.scale = scale, .window = window};
     Tensor out = at::empty_like(q);
-    context->save_for_backward({q, k, v, out});
+    Tensor log_sums = at::empty({q.size(0), q.size(1)}, q.options());  // the kernels' alone
+    context->save_for_backward({q, k, v, out, log_sums});
     context->saved_data["scale"] = scale;
     context->saved_data["window"] = window;
     if (kernels_apply(q)) {
       for_each_key_head(k.size(0), [&](std::int64_t head) {
-        attention_forward(view_of(q, k, v, head, shape), head_of(out, head, q.size(0) / k.size(0)));
+        const std::int64_t group = q.size(0) / k.size(0);
+        attention_forward(view_of(q, k, v, head, shape),
+                          {.out = head_of(out, head, group),
+                           .log_sums = log_sums.data_ptr<float>() + head * group * q.size(1)});
       });
       return out;
     }
@@ -114,11 +118,13 @@ class CausalAttention : public torch::autograd::Function<CausalAttention> {
     if (kernels_apply(q)) {
       const std::int64_t group = q.size(0) / k.size(0);
       for_each_key_head(k.size(0), [&](std::int64_t head) {
-        attention_backward(view_of(q, k, v, head, shape), {.out = head_of(out, head, group),
-                                                           .upstream = head_of(g, head, group),
-                                                           .q = head_of(dq, head, group),
-                                                           .k = head_of(dk, head, 1),
-                                                           .v = head_of(dv, head, 1)});
+        attention_backward(view_of(q, k, v, head, shape),
+                           {.out = head_of(out, head, group),
+                            .log_sums = saved[4].data_ptr<float>() + head * group * q.size(1),
+                            .upstream = head_of(g, head, group),
+                            .q = head_of(dq, head, group),
+                            .k = head_of(dk, head, 1),
+                            .v = head_of(dv, head, 1)});
       });
       return {dq, dk, dv, Tensor(), Tensor()};
     }

@@ -50,16 +50,17 @@ Tensor TorchBlock::norm(const Tensor& x, const NormSpec& spec) const {
   return x * at::rsqrt(x.square().mean(-1, true) + model_.norm_epsilon) * weight;
 }
 
-Tensor TorchBlock::rotate(const Tensor& heads) const {
-  const std::int64_t half = heads.size(2) / 2;
-  const Tensor position =
-      at::arange(heads.size(1), inverse_frequencies_.options().dtype(at::kDouble));
+TorchBlock::Rotation TorchBlock::rotation(std::int64_t tokens) const {
+  const Tensor position = at::arange(tokens, inverse_frequencies_.options().dtype(at::kDouble));
   const Tensor angle = at::outer(position, inverse_frequencies_.to(at::kDouble));
-  const Tensor cosine = angle.cos().to(at::kFloat);
-  const Tensor sine = angle.sin().to(at::kFloat);
+  return {.cosine = angle.cos().to(at::kFloat), .sine = angle.sin().to(at::kFloat)};
+}
+
+Tensor TorchBlock::rotate(const Tensor& heads, const Rotation& by) {
+  const std::int64_t half = heads.size(2) / 2;
   const Tensor a = heads.slice(2, 0, half);
   const Tensor b = heads.slice(2, half);
-  return at::cat({a * cosine - b * sine, b * cosine + a * sine}, 2);
+  return at::cat({a * by.cosine - b * by.sine, b * by.cosine + a * by.sine}, 2);
 }
 
 Tensor TorchBlock::attention(const Tensor& x, const Products& products) const {
@@ -75,8 +76,9 @@ Tensor TorchBlock::attention(const Tensor& x, const Products& products) const {
   if (spec_.q_norm) q = norm(q, *spec_.q_norm);
   if (spec_.k_norm) k = norm(k, *spec_.k_norm);
   if (model_.rope) {
-    q = rotate(q);
-    k = rotate(k);
+    const Rotation by = rotation(x.size(0));
+    q = rotate(q, by);
+    k = rotate(k, by);
   }
   const double scale = 1.0 / std::sqrt(static_cast<double>(model_.head_dim));
   const Tensor mixed =

@@ -33,7 +33,11 @@ class TorchBlock {
 
  private:
   Tensor norm(const Tensor& x, const NormSpec& spec) const;
-  Tensor rotate(const Tensor& heads) const;  // RoPE on [heads, tokens, head_dim]
+  struct Rotation {
+    Tensor cosine, sine;  // [tokens, head_dim / 2]
+  };
+  Rotation rotation(std::int64_t tokens) const;
+  static Tensor rotate(const Tensor& heads, const Rotation& by);  // [heads, tokens, head_dim]
   Tensor attention(const Tensor& x, const Products& products) const;
   Tensor feed_forward(const Tensor& x, const Products& products) const;
 

@@ -1,6 +1,6 @@
-// Causal softmax attention of one key head, forward and backward, in tiles of queries that keep
-// their scores in cache. head_dim is a multiple of 16. Serial. The reference is calib's version in
-// tensor operations.
+// Causal softmax attention of one key head, forward and backward, in tiles that keep their scores
+// in cache. head_dim is a multiple of 16. Serial. The reference is calib's version in tensor
+// operations.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +18,15 @@ struct AttentionView {
   const float* v = nullptr;  //        [tokens, head_dim]
 };
 
-void attention_forward(const AttentionView& a, float* out);  // [group, tokens, head_dim]
+struct AttentionResult {
+  float* out = nullptr;       // [group, tokens, head_dim], written
+  float* log_sums = nullptr;  // [group, tokens]: log of the sum of exp(score); nullptr: not wanted
+};
+void attention_forward(const AttentionView& a, const AttentionResult& result);
 
 struct AttentionGradients {
   const float* out = nullptr;       // [group, tokens, head_dim], of the forward pass
+  const float* log_sums = nullptr;  // [group, tokens], likewise
   const float* upstream = nullptr;  // [group, tokens, head_dim], d loss / d out
   float* q = nullptr;               // [group, tokens, head_dim], written
   float* k = nullptr;               //        [tokens, head_dim], written
