@@ -21,7 +21,7 @@ constexpr std::uint64_t kPlainBaseBytes = 48'000'000;
 
 // Rough speeds of one core of a current server processor; an estimate of time is within a factor of
 // two.
-constexpr double kFlopsPerThread = 4e10;
+constexpr double kFlopsPerThread = 1e11;
 constexpr double kExponentialsPerThread = 1.2e9;
 constexpr double kRoundedWeightsPerThread = 3e7;
 
@@ -182,22 +182,24 @@ void estimate_time(Plan& plan) {
   const double length = static_cast<double>(text.length);
   const double train = static_cast<double>(text.windows);
   const double validation = static_cast<double>(text.validation_windows);
-  const double attention =
-      2.0 * static_cast<double>(plan.model.blocks * plan.model.heads * plan.model.head_dim) *
-      length;
+  const double attention =  // of half the keys: what comes later is hidden
+      static_cast<double>(plan.model.blocks * plan.model.heads * plan.model.head_dim) * length;
   const double window_flops = 2.0 * length * (weights + attention);
   double forwards = 2 * (train + validation);
+  double flops = 0;
   double exponentials = 0;
   for (const LearnSpec& learn : plan.recipe.learn) {
     forwards += static_cast<double>(learn.epochs) * (3 * train + validation) + validation;
-    if (learn.sinkhorn <= 0) continue;
+    if (learn.sinkhorn <= 0 && learn.token_relation <= 0) continue;
     const double relation =
         learn.relation_tokens > 0 ? static_cast<double>(learn.relation_tokens) : length;
-    exponentials += static_cast<double>(learn.epochs * plan.model.blocks) * (train + validation) *
-                    40.0 * relation * relation;  // ten rounds of four soft minima
+    const double pairs = static_cast<double>(learn.epochs * plan.model.blocks) *
+                         (train + validation) * relation * relation;
+    flops += pairs * 10.0 * static_cast<double>(plan.model.hidden);  // five Gram-sized products
+    if (learn.sinkhorn > 0) exponentials += pairs * 40.0;  // ten rounds of four soft minima
   }
-  plan.seconds +=
-      (forwards * window_flops / kFlopsPerThread + exponentials / kExponentialsPerThread) / threads;
+  flops += forwards * window_flops;
+  plan.seconds += (flops / kFlopsPerThread + exponentials / kExponentialsPerThread) / threads;
 }
 
 }  // namespace
