@@ -1,0 +1,20 @@
+// The instruction sets that the packed products are compiled for, and the one in use.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace lowbit {
+
+enum class Isa { reference, portable, avx2, avx512 };  // avx512: with VNNI and F16 conversions
+
+std::string_view name_of(Isa isa);
+std::vector<Isa> supported_isas();  // of this processor, the slowest first
+
+// The fastest supported one, or what the environment variable LOWBIT_ISA names ("reference",
+// "portable", "avx2", "avx512"). Errors: "kernels/unknown-isa", "kernels/unsupported-isa".
+Result<Isa> chosen_isa();
+
+}  // namespace lowbit

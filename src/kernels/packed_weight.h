@@ -1,0 +1,83 @@
+// A group-affine weight laid out for the product kernels, and activations as they take them.
+//
+// Sixteen rows make a panel. A panel holds its groups one after the other; within a group, the
+// codes of each row stand in 32-bit lanes of 64-byte vectors, lane r for row r:
+//   8 bits: 4 inputs a lane, byte b of the lane is input b
+//   4 bits: 8 inputs, plane j (bits 4j .. 4j+3 of each byte) holds inputs 4j + b
+//   2 bits: 16 inputs, plane j (bits 2j, 2j+1) holds inputs 4j + b
+//   3 bits: 32 inputs: two vectors as for 2 bits (the low two bits of inputs 0..15 and 16..31),
+//   then
+//           one with the high bits, plane j (bit j of each byte) for inputs 4j + b
+// so that one shift and one mask give four unsigned bytes a lane, which is what integer dot
+// products take. Codes of other widths are kept in the next wider one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "format/group_affine.h"
+
+namespace lowbit {
+
+inline constexpr std::int64_t kPanelRows = 16;
+
+// Memory for vectors of 64 bytes.
+template <typename T>
+struct CacheLineAllocator {
+  using value_type = T;
+  CacheLineAllocator() = default;
+  template <typename U>
+  CacheLineAllocator(const CacheLineAllocator<U>&) {}
+  T* allocate(std::size_t count) {
+    return static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{64}));
+  }
+  void deallocate(T* memory, std::size_t) { ::operator delete (memory, std::align_val_t{64}); }
+  bool operator==(const CacheLineAllocator&) const { return true; }
+};
+template <typename T>
+using AlignedVector = std::vector<T, CacheLineAllocator<T>>;
+
+struct PackedWeight {
+  std::int64_t out = 0, in = 0, group_size = 0;
+  int bits = 4;                       // of the layout: 2, 3, 4 or 8
+  DType scale_type = DType::f16;      // f16, bf16 or f32
+  AlignedVector<std::uint8_t> codes;  // [panels, groups, group_size * bits * 2]
+  AlignedVector<std::byte> scales;    // [panels, groups, 16] in scale_type; 0 for rows past `out`
+  AlignedVector<std::uint8_t> zeros;  // [panels, groups, 16]
+
+  std::int64_t groups() const { return in / group_size; }
+  std::int64_t panels() const { return (out + kPanelRows - 1) / kPanelRows; }
+  std::int64_t group_bytes() const { return group_size * bits * kPanelRows / 8; }
+  std::uint64_t bytes() const { return codes.size() + scales.size() + zeros.size(); }
+};
+
+// Nothing when a group is no multiple of four inputs: such a weight has the reference product
+// alone.
+std::optional<PackedWeight> arrange(const GroupAffineWeight& weight);
+
+// A weight of this shape whose codes, scales and zeros are pseudo-random: for benchmarks.
+PackedWeight random_packed_weight(std::int64_t out, std::int64_t in, WeightScheme scheme,
+                                  std::uint64_t seed);
+
+// Activations as signed bytes: centered code (code - zero) = codes + offset.
+struct PackedActivations {
+  std::int64_t tokens = 0, in = 0, group_size = 0;  // the weight's groups
+  std::vector<std::int8_t> codes;                   // [tokens, in]
+  std::vector<float> scales;                        // [tokens, groups]
+  std::vector<std::int32_t> sums;                   // [tokens, groups], of centered codes
+  std::vector<std::int32_t> offsets;                // [tokens, groups]
+  bool any_offset = false;
+
+  std::int64_t groups() const { return in / group_size; }
+};
+
+// The codes of quantize_activations (format/group_affine.h), to the bit. `group_size`: the
+// weight's; a scheme per token and group has the same one.
+PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
+                                   std::int64_t group_size, const ActivationScheme& scheme);
+
+}  // namespace lowbit

@@ -1,0 +1,349 @@
+// The loops behind packed_product.h over panels of a packed weight, written once over a vector type
+// V of sixteen 32-bit lanes and compiled by one file for each instruction set, with that set's
+// compiler options. For that reason nothing here comes from the standard library but integers: an
+// inline function of a shared header, compiled with AVX-512, could be the copy that the linker
+// keeps for everyone.
+#pragma once
+
+#include <cstdint>
+
+namespace lowbit {
+
+enum class ScaleKind { f16, bf16, f32 };
+
+struct PanelWeight {  // PackedWeight, packed_weight.h
+  std::int64_t out, in, group_size, groups;
+  int bits;
+  ScaleKind scale_kind;
+  const std::uint8_t* codes;
+  const std::uint8_t* scales;
+  const std::uint8_t* zeros;
+};
+
+struct PanelCodes {  // PackedActivations, packed_weight.h
+  std::int64_t tokens;
+  const std::int8_t* codes;
+  const float* scales;
+  const std::int32_t* sums;
+  const std::int32_t* offsets;
+  bool any_offset;
+};
+
+struct PanelFloats {
+  std::int64_t tokens;
+  const float* x;     // [tokens, in]
+  const float* sums;  // [tokens, groups]
+};
+
+inline constexpr std::int64_t kDirectTokens = 4;  // up to here codes are decoded for each product
+
+struct PanelKernels {
+  // y for all tokens and the rows of panels [begin, end). `unpacked`: 16 * in bytes aligned to 64,
+  // used above kDirectTokens.
+  void (*integer)(const PanelWeight& w, const PanelCodes& x, std::int64_t begin, std::int64_t end,
+                  std::uint8_t* unpacked, float* y);
+  // The same for float activations, at most kDirectTokens of them.
+  void (*floats)(const PanelWeight& w, const PanelFloats& x, std::int64_t begin, std::int64_t end,
+                 float* y);
+  // Weights of one panel and one group as float: to[i * stride + row], i the input within the
+  // group.
+  void (*dequantize)(const PanelWeight& w, std::int64_t panel, std::int64_t group,
+                     std::int64_t stride, float* to);
+};
+
+PanelKernels panel_kernels_portable();
+PanelKernels panel_kernels_avx2();
+PanelKernels panel_kernels_avx512();
+
+namespace {
+
+template <int kBits>
+struct Layout {
+  static constexpr int kSteps = kBits == 8 ? 1 : kBits == 4 ? 2 : kBits == 2 ? 4 : 8;
+  static constexpr int kChunkBytes = kBits == 3 ? 192 : 64;
+  static constexpr int kChunkInputs = 4 * kSteps;
+};
+
+template <class V>
+class Panels {
+  using I = typename V::Ints;
+  using F = typename V::Floats;
+
+  // Four codes a lane, inputs 4 * step .. 4 * step + 3 of a chunk.
+  template <int kBits>
+  static I codes(const std::uint8_t* chunk, int step) {
+    if constexpr (kBits == 8) {
+      return V::load(chunk);
+    } else if constexpr (kBits == 4) {
+      return V::both(V::shift_right(V::load(chunk), 4 * step), V::splat(0x0F0F0F0F));
+    } else if constexpr (kBits == 2) {
+      return V::both(V::shift_right(V::load(chunk), 2 * step), V::splat(0x03030303));
+    } else {
+      const I low = V::both(V::shift_right(V::load(chunk + 64 * (step / 4)), 2 * (step % 4)),
+                            V::splat(0x03030303));
+      const I high = V::both(V::shift_right(V::load(chunk + 128), step), V::splat(0x01010101));
+      return V::either(low, V::shift_left(high, 2));
+    }
+  }
+
+  static F scales(const PanelWeight& w, std::int64_t at) {
+    switch (w.scale_kind) {
+      case ScaleKind::f16:
+        return V::from_f16(w.scales + at * 32);
+      case ScaleKind::bf16:
+        return V::from_bf16(w.scales + at * 32);
+      default:
+        return V::load_floats(reinterpret_cast<const float*>(w.scales) + at * 16);
+    }
+  }
+
+  static I four_codes(const std::int8_t* x) {
+    std::int32_t word;
+    __builtin_memcpy(&word, x, 4);
+    return V::splat(word);
+  }
+
+  static void store_rows(F values, std::int64_t rows, float* y) {
+    if (rows >= 16) return V::store_floats(y, values);
+    float all[16];
+    V::store_floats(all, values);
+    for (std::int64_t r = 0; r < rows; ++r) y[r] = all[r];
+  }
+
+  // result += scale_w * scale_x * (dot + offset * row_sums - zero * sum), each step rounded as the
+  // reference product rounds it.
+  static F add_group(const PanelCodes& x, std::int64_t at, F scale, I zero, I dot, I row_sums,
+                     F result) {
+    I sum = V::subtract(dot, V::multiply(zero, V::splat(x.sums[at])));
+    if (x.any_offset) sum = V::add(sum, V::multiply(row_sums, V::splat(x.offsets[at])));
+    const F both = V::multiply(scale, V::splat_float(x.scales[at]));
+    return V::add(result, V::multiply(both, V::to_float(sum)));
+  }
+
+  // Codes decoded for the product at once: few tokens.
+  template <int kBits, int kTokens>
+  static void direct(const PanelWeight& w, const PanelCodes& x, std::int64_t token,
+                     std::int64_t panel, float* y) {
+    using L = Layout<kBits>;
+    F result[kTokens];
+    for (int t = 0; t < kTokens; ++t) result[t] = V::splat_float(0.0F);
+    const std::uint8_t* chunk = w.codes + panel * w.groups * (w.group_size * kBits * 2);
+    const std::int8_t* input = x.codes + token * w.in;
+    for (std::int64_t g = 0; g < w.groups; ++g) {
+      I dots[kTokens][2];
+      for (int t = 0; t < kTokens; ++t) dots[t][0] = dots[t][1] = V::splat(0);
+      I row_sums = V::splat(0);
+      for (std::int64_t k = 0; k < w.group_size; k += L::kChunkInputs, chunk += L::kChunkBytes) {
+        V::prefetch(chunk + 2048);
+        for (int step = 0; step < L::kSteps; ++step, input += 4) {
+          const I code = codes<kBits>(chunk, step);
+          for (int t = 0; t < kTokens; ++t) {
+            dots[t][step % 2] =
+                V::template dot<kBits>(dots[t][step % 2], code, four_codes(input + t * w.in));
+          }
+          if (x.any_offset) row_sums = V::template dot<kBits>(row_sums, code, V::splat(0x01010101));
+        }
+      }
+      const F scale = scales(w, panel * w.groups + g);
+      const I zero = V::from_bytes(w.zeros + (panel * w.groups + g) * 16);
+      for (int t = 0; t < kTokens; ++t) {
+        result[t] = add_group(x, (token + t) * w.groups + g, scale, zero,
+                              V::add(dots[t][0], dots[t][1]), row_sums, result[t]);
+      }
+    }
+    for (int t = 0; t < kTokens; ++t) {
+      store_rows(result[t], w.out - panel * 16, y + (token + t) * w.out + panel * 16);
+    }
+  }
+
+  template <int kBits>
+  static void unpack(const PanelWeight& w, std::int64_t panel, std::uint8_t* to) {
+    using L = Layout<kBits>;
+    const std::uint8_t* chunk = w.codes + panel * w.groups * (w.group_size * kBits * 2);
+    for (std::int64_t k = 0; k < w.in; k += L::kChunkInputs, chunk += L::kChunkBytes) {
+      for (int step = 0; step < L::kSteps; ++step, to += 64) {
+        V::store(to, codes<kBits>(chunk, step));
+      }
+    }
+  }
+
+  // Codes decoded before, a byte each: many tokens, kTokens of them in registers.
+  template <int kBits, int kTokens>
+  static void tile(const PanelWeight& w, const PanelCodes& x, const std::uint8_t* unpacked,
+                   std::int64_t token, std::int64_t panel, float* y) {
+    F result[kTokens];
+    for (int t = 0; t < kTokens; ++t) result[t] = V::splat_float(0.0F);
+    const std::int8_t* input = x.codes + token * w.in;
+    for (std::int64_t g = 0; g < w.groups; ++g) {
+      I dots[kTokens];
+      for (int t = 0; t < kTokens; ++t) dots[t] = V::splat(0);
+      I row_sums = V::splat(0);
+      for (std::int64_t k = 0; k < w.group_size; k += 4, unpacked += 64, input += 4) {
+        const I code = V::load(unpacked);
+        for (int t = 0; t < kTokens; ++t) {
+          dots[t] = V::template dot<kBits>(dots[t], code, four_codes(input + t * w.in));
+        }
+        if (x.any_offset) row_sums = V::template dot<kBits>(row_sums, code, V::splat(0x01010101));
+      }
+      const F scale = scales(w, panel * w.groups + g);
+      const I zero = V::from_bytes(w.zeros + (panel * w.groups + g) * 16);
+      for (int t = 0; t < kTokens; ++t) {
+        result[t] =
+            add_group(x, (token + t) * w.groups + g, scale, zero, dots[t], row_sums, result[t]);
+      }
+    }
+    for (int t = 0; t < kTokens; ++t) {
+      store_rows(result[t], w.out - panel * 16, y + (token + t) * w.out + panel * 16);
+    }
+  }
+
+  template <int kBits>
+  static void integer_panels(const PanelWeight& w, const PanelCodes& x, std::int64_t begin,
+                             std::int64_t end, std::uint8_t* unpacked, float* y) {
+    for (std::int64_t panel = begin; panel < end; ++panel) {
+      std::int64_t token = 0;
+      if (x.tokens <= kDirectTokens) {
+        for (; token + 4 <= x.tokens; token += 4) direct<kBits, 4>(w, x, token, panel, y);
+        for (; token + 2 <= x.tokens; token += 2) direct<kBits, 2>(w, x, token, panel, y);
+        for (; token < x.tokens; ++token) direct<kBits, 1>(w, x, token, panel, y);
+        continue;
+      }
+      unpack<kBits>(w, panel, unpacked);
+      for (; token + 8 <= x.tokens; token += 8) tile<kBits, 8>(w, x, unpacked, token, panel, y);
+      for (; token + 4 <= x.tokens; token += 4) tile<kBits, 4>(w, x, unpacked, token, panel, y);
+      for (; token < x.tokens; ++token) tile<kBits, 1>(w, x, unpacked, token, panel, y);
+    }
+  }
+
+  static F byte_as_float(I codes, int byte) {
+    return V::to_float(V::both(V::shift_right(codes, 8 * byte), V::splat(0xFF)));
+  }
+
+  template <int kBits, int kTokens>
+  static void direct_floats(const PanelWeight& w, const PanelFloats& x, std::int64_t token,
+                            std::int64_t panel, float* y) {
+    using L = Layout<kBits>;
+    F result[kTokens];
+    for (int t = 0; t < kTokens; ++t) result[t] = V::splat_float(0.0F);
+    const std::uint8_t* chunk = w.codes + panel * w.groups * (w.group_size * kBits * 2);
+    const float* input = x.x + token * w.in;
+    for (std::int64_t g = 0; g < w.groups; ++g) {
+      F sums[kTokens][4];
+      for (int t = 0; t < kTokens; ++t) {
+        for (int b = 0; b < 4; ++b) sums[t][b] = V::splat_float(0.0F);
+      }
+      for (std::int64_t k = 0; k < w.group_size; k += L::kChunkInputs, chunk += L::kChunkBytes) {
+        V::prefetch(chunk + 2048);
+        for (int step = 0; step < L::kSteps; ++step, input += 4) {
+          const I code = codes<kBits>(chunk, step);
+          for (int b = 0; b < 4; ++b) {
+            const F value = byte_as_float(code, b);
+            for (int t = 0; t < kTokens; ++t) {
+              sums[t][b] = V::multiply_add(value, V::splat_float(input[t * w.in + b]), sums[t][b]);
+            }
+          }
+        }
+      }
+      const std::int64_t at = panel * w.groups + g;
+      const F scale = scales(w, at);
+      const F zero = V::to_float(V::from_bytes(w.zeros + at * 16));
+      for (int t = 0; t < kTokens; ++t) {
+        const F sum = V::add(V::add(sums[t][0], sums[t][1]), V::add(sums[t][2], sums[t][3]));
+        const F shift = V::multiply(zero, V::splat_float(x.sums[(token + t) * w.groups + g]));
+        result[t] = V::multiply_add(scale, V::subtract(sum, shift), result[t]);
+      }
+    }
+    for (int t = 0; t < kTokens; ++t) {
+      store_rows(result[t], w.out - panel * 16, y + (token + t) * w.out + panel * 16);
+    }
+  }
+
+  template <int kBits>
+  static void float_panels(const PanelWeight& w, const PanelFloats& x, std::int64_t begin,
+                           std::int64_t end, float* y) {
+    for (std::int64_t panel = begin; panel < end; ++panel) {
+      std::int64_t token = 0;
+      for (; token + 2 <= x.tokens; token += 2) direct_floats<kBits, 2>(w, x, token, panel, y);
+      for (; token < x.tokens; ++token) direct_floats<kBits, 1>(w, x, token, panel, y);
+    }
+  }
+
+  template <int kBits>
+  static void dequantize_group(const PanelWeight& w, std::int64_t panel, std::int64_t group,
+                               std::int64_t stride, float* to) {
+    using L = Layout<kBits>;
+    const std::int64_t at = panel * w.groups + group;
+    const std::uint8_t* chunk = w.codes + at * (w.group_size * kBits * 2);
+    const F scale = scales(w, at);
+    const F zero = V::to_float(V::from_bytes(w.zeros + at * 16));
+    for (std::int64_t k = 0; k < w.group_size; k += L::kChunkInputs, chunk += L::kChunkBytes) {
+      for (int step = 0; step < L::kSteps; ++step) {
+        const I code = codes<kBits>(chunk, step);
+        for (int b = 0; b < 4; ++b, to += stride) {
+          V::store_floats(to, V::multiply(V::subtract(byte_as_float(code, b), zero), scale));
+        }
+      }
+    }
+  }
+
+  // body<bits> for the layout's bits.
+  template <typename Body>
+  static void by_bits(int bits, const Body& body) {
+    if (bits == 2) return body.template run<2>();
+    if (bits == 3) return body.template run<3>();
+    if (bits == 4) return body.template run<4>();
+    body.template run<8>();
+  }
+
+  struct IntegerBody {
+    const PanelWeight& w;
+    const PanelCodes& x;
+    std::int64_t begin, end;
+    std::uint8_t* unpacked;
+    float* y;
+    template <int kBits>
+    void run() const {
+      integer_panels<kBits>(w, x, begin, end, unpacked, y);
+    }
+  };
+  struct FloatBody {
+    const PanelWeight& w;
+    const PanelFloats& x;
+    std::int64_t begin, end;
+    float* y;
+    template <int kBits>
+    void run() const {
+      float_panels<kBits>(w, x, begin, end, y);
+    }
+  };
+  struct DequantizeBody {
+    const PanelWeight& w;
+    std::int64_t panel, group, stride;
+    float* to;
+    template <int kBits>
+    void run() const {
+      dequantize_group<kBits>(w, panel, group, stride, to);
+    }
+  };
+
+ public:
+  static PanelKernels kernels() {
+    PanelKernels all;
+    all.integer = [](const PanelWeight& w, const PanelCodes& x, std::int64_t begin,
+                     std::int64_t end, std::uint8_t* unpacked, float* y) {
+      by_bits(w.bits, IntegerBody{w, x, begin, end, unpacked, y});
+    };
+    all.floats = [](const PanelWeight& w, const PanelFloats& x, std::int64_t begin,
+                    std::int64_t end, float* y) {
+      by_bits(w.bits, FloatBody{w, x, begin, end, y});
+    };
+    all.dequantize = [](const PanelWeight& w, std::int64_t panel, std::int64_t group,
+                        std::int64_t stride, float* to) {
+      by_bits(w.bits, DequantizeBody{w, panel, group, stride, to});
+    };
+    return all;
+  }
+};
+
+}  // namespace
+}  // namespace lowbit

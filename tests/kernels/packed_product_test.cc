@@ -1,0 +1,182 @@
+// Every instruction set of this processor against the reference product of the format.
+#include "kernels/packed_product.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+
+namespace lowbit {
+namespace {
+
+struct Shape {
+  std::int64_t out, in, group_size, tokens;
+};
+
+GroupAffineWeight random_weight(const Shape& shape, int bits, bool symmetric, DType scale_type) {
+  std::mt19937 random(static_cast<unsigned>(shape.out * 31 + shape.in + bits));
+  GroupAffineWeight weight{.out = shape.out,
+                           .in = shape.in,
+                           .bits = bits,
+                           .group_size = shape.group_size,
+                           .symmetric = symmetric,
+                           .scale_type = scale_type,
+                           .codes = {},
+                           .scales = {},
+                           .zeros = {}};
+  const unsigned codes = 1U << bits;
+  for (std::int64_t i = 0; i < shape.out * shape.in; ++i) {
+    weight.codes.push_back(static_cast<std::uint8_t>(random() % codes));
+  }
+  for (std::int64_t i = 0; i < shape.out * weight.groups(); ++i) {
+    weight.scales.push_back(static_cast<float>(1 + random() % 255) /
+                            4096.0F);  // exact in all types
+    weight.zeros.push_back(static_cast<std::uint8_t>(symmetric ? codes / 2 : random() % codes));
+  }
+  return weight;
+}
+
+// Values around `center` with a spread of 1, so that far centers give far zero points.
+std::vector<float> random_input(const Shape& shape, float center) {
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(static_cast<std::size_t>(shape.tokens * shape.in));
+  for (float& value : x) value = center + normal(random);
+  return x;
+}
+
+ActivationScheme activations(int bits, bool per_token, const Shape& shape, bool symmetric) {
+  return {.bits = bits,
+          .per = per_token ? ActivationGranularity::token : ActivationGranularity::token_group,
+          .group_size = per_token ? 0 : shape.group_size,
+          .symmetric = symmetric};
+}
+
+std::vector<Isa> kernels_here() {
+  std::vector<Isa> isas = supported_isas();
+  isas.erase(isas.begin());  // the reference
+  return isas;
+}
+
+void expect_same_bits(const std::vector<float>& found, const std::vector<float>& expected) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    if (std::isnan(expected[i])) {
+      ASSERT_TRUE(std::isnan(found[i])) << "element " << i;
+    } else {
+      ASSERT_EQ(found[i], expected[i]) << "element " << i;
+    }
+  }
+}
+
+void expect_equal_to_reference(const Shape& shape, int bits, const ActivationScheme& scheme,
+                               bool symmetric, float center) {
+  const GroupAffineWeight weight = random_weight(shape, bits, symmetric, DType::f16);
+  const std::vector<float> x = random_input(shape, center);
+  std::vector<float> expected(static_cast<std::size_t>(shape.tokens * shape.out));
+  reference_product(quantize_activations(x, shape.in, scheme), weight, expected);
+  const auto packed = arrange(weight);
+  ASSERT_TRUE(packed);
+  const PackedActivations codes = pack_activations(x, shape.in, shape.group_size, scheme);
+  for (const Isa isa : kernels_here()) {
+    SCOPED_TRACE(std::string(name_of(isa)));
+    std::vector<float> found(expected.size(), -1.0F);
+    packed_product(isa, codes, *packed, found);
+    expect_same_bits(found, expected);
+  }
+}
+
+class PackedProduct : public ::testing::TestWithParam<int> {};  // bits of the weight
+
+TEST_P(PackedProduct, EqualsTheReferenceOnAllShapes) {
+  for (const Shape& shape :
+       {Shape{16, 32, 32, 1}, Shape{1, 64, 32, 2}, Shape{17, 96, 96, 3}, Shape{48, 256, 128, 4},
+        Shape{33, 512, 256, 5}, Shape{40, 96, 32, 13}, Shape{64, 384, 96, 17}}) {
+    SCOPED_TRACE(::testing::Message() << shape.out << " x " << shape.in << ", group "
+                                      << shape.group_size << ", tokens " << shape.tokens);
+    for (const int activation_bits : {3, 4, 8}) {
+      for (const bool per_token : {false, true}) {
+        for (const bool symmetric : {false, true}) {
+          expect_equal_to_reference(shape, GetParam(),
+                                    activations(activation_bits, per_token, shape, symmetric),
+                                    symmetric, 0.0F);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(PackedProduct, EqualsTheReferenceFarFromZero) {
+  const Shape shape{24, 128, 64, 6};
+  for (const float center : {-50.0F, 3.0F, 700.0F, 1e30F}) {
+    for (const int activation_bits : {3, 4, 8}) {
+      expect_equal_to_reference(shape, GetParam(),
+                                activations(activation_bits, false, shape, false), false, center);
+    }
+  }
+}
+
+TEST_P(PackedProduct, CarriesNonFiniteInputsIntoTheResult) {
+  const Shape shape{16, 64, 32, 2};
+  const GroupAffineWeight weight = random_weight(shape, GetParam(), false, DType::bf16);
+  const auto packed = arrange(weight);
+  ASSERT_TRUE(packed);
+  std::vector<float> x = random_input(shape, 0.0F);
+  x[5] = std::numeric_limits<float>::infinity();
+  const ActivationScheme scheme = activations(4, false, shape, false);
+  for (const Isa isa : kernels_here()) {
+    std::vector<float> y(32);
+    packed_product(isa, pack_activations(x, shape.in, shape.group_size, scheme), *packed, y);
+    EXPECT_TRUE(std::isnan(y[0])) << name_of(isa);
+    EXPECT_TRUE(std::isfinite(y[16])) << name_of(isa);
+  }
+}
+
+TEST_P(PackedProduct, OfFloatsIsThatOfTheDecodedWeight) {
+  for (const DType scale_type : {DType::f16, DType::bf16, DType::f32}) {
+    for (const Shape& shape :
+         {Shape{17, 96, 32, 1}, Shape{80, 256, 128, 3}, Shape{70, 512, 512, 9}}) {
+      const GroupAffineWeight weight = random_weight(shape, GetParam(), false, scale_type);
+      const auto packed = arrange(weight);
+      ASSERT_TRUE(packed);
+      const std::vector<float> x = random_input(shape, 0.5F);
+      const std::vector<float> decoded = weight.dequantize();
+      for (const Isa isa : kernels_here()) {
+        std::vector<float> y(static_cast<std::size_t>(shape.tokens * shape.out));
+        packed_product(isa, x, *packed, y);
+        for (std::int64_t t = 0; t < shape.tokens; ++t) {
+          for (std::int64_t o = 0; o < shape.out; ++o) {
+            double sum = 0, size = 0;
+            for (std::int64_t i = 0; i < shape.in; ++i) {
+              const double product = double{x[static_cast<std::size_t>(t * shape.in + i)]} *
+                                     decoded[static_cast<std::size_t>(o * shape.in + i)];
+              sum += product;
+              size += std::abs(product);
+            }
+            ASSERT_NEAR(y[static_cast<std::size_t>(t * shape.out + o)], sum, 2e-6 * size)
+                << name_of(isa) << ", token " << t << ", row " << o;
+          }
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Bits, PackedProduct, ::testing::Values(2, 3, 4, 5, 8));
+
+TEST(Arrange, KeepsTheWidthOfTheCodes) {
+  for (const int bits : {2, 3, 4, 8}) {
+    const auto packed = arrange(random_weight({32, 256, 128, 1}, bits, false, DType::f16));
+    ASSERT_TRUE(packed);
+    EXPECT_EQ(std::ssize(packed->codes), 32 * 256 * bits / 8);
+  }
+}
+
+TEST(Arrange, LeavesGroupsOfOddSizeToTheReference) {
+  EXPECT_FALSE(arrange(random_weight({4, 18, 6, 1}, 4, false, DType::f16)));
+  EXPECT_TRUE(arrange(random_weight({4, 24, 12, 1}, 4, false, DType::f16)));  // as 8 bits
+}
+
+}  // namespace
+}  // namespace lowbit
