@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/threads.h"
+#include "kernels/packed_product.h"
 #include "runtime/blas.h"
 
 namespace lowbit {
@@ -24,6 +25,12 @@ Status load_bias(const Checkpoint& checkpoint, const LinearSpec& spec, LoadedLin
   return {};
 }
 
+// The kernels want activations in the weight's groups, or per token.
+bool kernels_take(const ActivationScheme& activation, const GroupAffineWeight& weight) {
+  return !activation.quantized() || activation.per == ActivationGranularity::token ||
+         activation.group_size == weight.group_size;
+}
+
 Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const LinearScheme* scheme,
                    LoadedLinear& linear) {
   if (scheme == nullptr || !scheme->weight.quantized()) {
@@ -35,6 +42,13 @@ Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const L
   auto packed = read_group_affine(checkpoint, spec.name, spec.out, spec.in, scheme->weight);
   if (!packed) return std::move(packed).error();
   linear.activation = scheme->activation;
+  const Result<Isa> isa = chosen_isa();
+  if (!isa) return isa.error();
+  linear.isa = *isa;
+  if (linear.isa != Isa::reference && kernels_take(linear.activation, *packed)) {
+    linear.arranged = arrange(*packed);
+    if (linear.arranged) return {};
+  }
   if (linear.activation.quantized()) {
     linear.packed = std::move(*packed);
   } else {
@@ -61,25 +75,46 @@ LinearInput::LinearInput(std::span<const float> x, std::int64_t in) : x_(x), in_
   CHECK(in > 0 && std::ssize(x) % in == 0);
 }
 
+void LinearInput::forget_other_than(const ActivationScheme& scheme) {
+  if (scheme_ == scheme) return;
+  codes_.reset();
+  packed_codes_.reset();
+  scheme_ = scheme;
+}
+
 const QuantizedActivations& LinearInput::codes(const ActivationScheme& scheme) {
-  if (!codes_ || scheme_ != scheme) {
-    codes_ = quantize_activations(x_, in_, scheme);
-    scheme_ = scheme;
-  }
+  forget_other_than(scheme);
+  if (!codes_) codes_ = quantize_activations(x_, in_, scheme);
   return *codes_;
+}
+
+const PackedActivations& LinearInput::codes(const ActivationScheme& scheme,
+                                            std::int64_t weight_group) {
+  forget_other_than(scheme);
+  if (!packed_codes_ || packed_codes_->group_size != weight_group) {
+    packed_codes_ = pack_activations(x_, in_, weight_group, scheme);
+  }
+  return *packed_codes_;
 }
 
 void apply(const LoadedLinear& linear, LinearInput& x, std::span<float> y) {
   const std::int64_t tokens = x.tokens();
   CHECK(x.in() == linear.in && std::ssize(y) == tokens * linear.out);
-  if (!linear.packed) {
+  if (!linear.packed && !linear.arranged) {
     linear_product({x.values().data(), tokens, linear.in, linear.in},
                    {linear.weight.data(), linear.out, linear.in, linear.in},
                    linear.bias.empty() ? nullptr : linear.bias.data(),
                    {y.data(), tokens, linear.out, linear.out});
     return;
   }
-  reference_product(x.codes(linear.activation), *linear.packed, y);
+  if (linear.packed) {
+    reference_product(x.codes(linear.activation), *linear.packed, y);
+  } else if (linear.activation.quantized()) {
+    packed_product(linear.isa, x.codes(linear.activation, linear.arranged->group_size),
+                   *linear.arranged, y);
+  } else {
+    packed_product(linear.isa, x.values(), *linear.arranged, y);
+  }
   if (linear.bias.empty()) return;
   for (std::size_t i = 0; i < y.size(); i += linear.bias.size()) {
     for (std::size_t o = 0; o < linear.bias.size(); ++o) y[i + o] += linear.bias[o];

@@ -20,12 +20,16 @@ class LinearInput {
   std::int64_t tokens() const { return std::ssize(x_) / in_; }
   std::int64_t in() const { return in_; }
   const QuantizedActivations& codes(const ActivationScheme& scheme);
+  const PackedActivations& codes(const ActivationScheme& scheme, std::int64_t weight_group);
 
  private:
+  void forget_other_than(const ActivationScheme& scheme);
+
   std::span<const float> x_;
   std::int64_t in_;
-  ActivationScheme scheme_;
+  ActivationScheme scheme_;  // of the codes below
   std::optional<QuantizedActivations> codes_;
+  std::optional<PackedActivations> packed_codes_;
 };
 
 void apply(const LoadedLinear& linear, LinearInput& x, std::span<float> y);  // [tokens, out]

@@ -1,6 +1,7 @@
-// A language model's forward pass, float or packed, the obvious way: one block resident at a time,
-// float products through a BLAS, quantized linears by the format's reference product. It defines
-// what faster paths must equal, and it is what `eval` measures.
+// A language model's forward pass, float or packed, one block resident at a time: what `eval`
+// measures. Float products go through a BLAS, quantized linears through the kernels, or with
+// LOWBIT_ISA=reference (kernels/isa.h) through the format's reference product, which gives the same
+// bits where activations are quantized.
 //
 // Hidden states are float32. No LibTorch here.
 #pragma once
@@ -14,6 +15,8 @@
 
 #include "format/packed_checkpoint.h"
 #include "io/checkpoint.h"
+#include "kernels/isa.h"
+#include "kernels/packed_weight.h"
 #include "model/model_spec.h"
 #include "text/tokenizer.h"
 
@@ -23,8 +26,11 @@ namespace lowbit {
 struct LoadedLinear {
   std::int64_t out = 0;
   std::int64_t in = 0;
-  std::vector<float> weight;                // float, or decoded for 16-bit activations; [out, in]
-  std::optional<GroupAffineWeight> packed;  // with quantized activations
+  // One of the three holds the weight. The first: a float one, or a packed one that is decoded.
+  std::vector<float> weight;                // [out, in]
+  std::optional<GroupAffineWeight> packed;  // for the reference product
+  std::optional<PackedWeight> arranged;     // for the kernels
+  Isa isa = Isa::reference;                 // of the kernels
   ActivationScheme activation;
   std::vector<float> bias;  // [out] or empty
 };

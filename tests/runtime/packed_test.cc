@@ -77,7 +77,7 @@ TEST(PackedModel, WeightOnlyEqualsTheDecodedWeights) {
   const auto tokens = some_tokens();
   const auto packed = test::logits_of(test::open_model(pair.packed.write()), tokens);
   const auto decoded = test::logits_of(test::open_model(pair.decoded.write()), tokens);
-  EXPECT_EQ(packed, decoded);
+  EXPECT_LT(test::largest_difference(packed, decoded), 1e-4);  // the order of sums
   const auto source = test::read_golden(test::model_folder("qwen2") / "golden.safetensors");
   EXPECT_GT(test::largest_difference(packed, source.logits), 0.01) << "nothing was quantized";
 }
@@ -103,7 +103,7 @@ TEST(PackedLinear, IsTheReferenceProductPlusBias) {
   linear.out = kOut;
   linear.in = kIn;
   linear.packed = rounded(weight, kOut, kIn, kW4);
-  linear.activation = {.bits = 4, .group_size = 16};
+  linear.activation = {.bits = 4, .group_size = linear.packed->group_size};
   linear.bias.resize(kOut);
   std::iota(linear.bias.begin(), linear.bias.end(), 1.0F);
 
@@ -113,6 +113,17 @@ TEST(PackedLinear, IsTheReferenceProductPlusBias) {
   reference_product(quantize_activations(x, kIn, linear.activation), *linear.packed, expected);
   for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += linear.bias[i % kOut];
   EXPECT_EQ(y, expected);
+
+  // The kernels give the same bits, from codes of their own.
+  LoadedLinear fast = linear;
+  fast.arranged = arrange(*linear.packed);
+  fast.packed.reset();
+  for (const Isa isa : supported_isas()) {
+    if (isa == Isa::reference) continue;
+    fast.isa = isa;
+    apply(fast, input, y);
+    EXPECT_EQ(y, expected) << name_of(isa);
+  }
 
   // Another scheme on the same input makes its own codes.
   linear.activation.bits = 3;
