@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-mapfile -t sources < <(find src tests fuzz -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh')
+mapfile -t sources < <(find src tests fuzz benchmarks -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh')
 if [[ ${1:-} == --fix ]]; then
   exec clang-format -i "${sources[@]}"
 fi
