@@ -26,5 +26,6 @@ std::unique_ptr<Command> make_analyze_command();
 std::unique_ptr<Command> make_plan_command();
 std::unique_ptr<Command> make_quantize_command();
 std::unique_ptr<Command> make_eval_command();
+std::unique_ptr<Command> make_run_command();
 
 }  // namespace lowbit

@@ -24,6 +24,7 @@ constexpr const char* kExamples = R"(Examples:
   lowbit plan models/tiny-llama --scheme W4A4
   lowbit quantize models/tiny-llama -o out/tiny-w4a4 --scheme W4A4 --calib self
   lowbit eval out/tiny-w4a4 --reference models/tiny-llama --text test.txt
+  lowbit run out/tiny-w4a4 -p 'The river'
 
 Exit status: 0 done, 2 wrong usage, 3 bad input, 4 environment (memory, disk, permissions),
 5 a bug of ours, 130 interrupted (the same command resumes).)";
@@ -37,6 +38,7 @@ std::vector<std::unique_ptr<Command>> make_commands() {
   commands.push_back(make_plan_command());
   commands.push_back(make_quantize_command());
   commands.push_back(make_eval_command());
+  commands.push_back(make_run_command());
   return commands;
 }
 

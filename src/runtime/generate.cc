@@ -48,9 +48,9 @@ Status check_options(const ReferenceModel& model, const SamplingOptions& options
 std::uint64_t bytes_of(const ReferenceModel& model, const LinearSpec& linear) {
   const auto weights = static_cast<std::uint64_t>(linear.out * linear.in);
   const LinearScheme* scheme = model.quantization().find(linear.name);
-  if (scheme == nullptr || !scheme->activation.quantized()) return weights * kFloatBytes;
+  if (scheme == nullptr || !scheme->weight.quantized()) return weights * kFloatBytes;
   const std::int64_t group = scheme->weight.group_size > 0 ? scheme->weight.group_size : linear.in;
-  // A byte a code; a float scale and a byte of zero point a group.
+  // At most, while it is loaded: a byte a code; a float scale and a byte of zero point a group.
   return weights + weights / static_cast<std::uint64_t>(group) * (kFloatBytes + 1);
 }
 
@@ -208,6 +208,11 @@ Result<Sequences> generate(const ReferenceModel& model, const SamplingOptions& o
       }
     });
     taken = length;
+    if (options.on_next) {
+      std::vector<TokenId> next;
+      for (const std::vector<TokenId>& sequence : sequences) next.push_back(sequence.back());
+      if (!options.on_next(next)) break;
+    }
     if (on_token) on_token(length + 1, options.length);
   }
   return sequences;

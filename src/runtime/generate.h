@@ -1,9 +1,10 @@
-// Text that a model samples by itself, many sequences at once, all blocks resident, with a key and
-// value cache: for data-free calibration (`--calib self`), the demo's evaluation text, greedy
-// checks.
+// Text that a model samples, many sequences at once, all blocks resident, with a key and value
+// cache: for `lowbit run`, data-free calibration (`--calib self`), the demo's evaluation text.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <vector>
 
 #include "runtime/reference_model.h"
@@ -18,6 +19,8 @@ struct SamplingOptions {
   std::uint64_t seed = 42;    // the same seed, the same text
   // Of every sequence; empty: BOS, or a random token where there is none.
   std::vector<TokenId> prompt = {};
+  // Sees the next token of every sequence as soon as it is drawn; false ends the sampling there.
+  std::function<bool(std::span<const TokenId> next)> on_next = {};
 };
 
 Result<std::vector<std::vector<TokenId>>> generate(const ReferenceModel& model,

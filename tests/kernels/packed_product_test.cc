@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <random>
 
@@ -176,6 +177,18 @@ TEST(Arrange, KeepsTheWidthOfTheCodes) {
 TEST(Arrange, LeavesGroupsOfOddSizeToTheReference) {
   EXPECT_FALSE(arrange(random_weight({4, 18, 6, 1}, 4, false, DType::f16)));
   EXPECT_TRUE(arrange(random_weight({4, 24, 12, 1}, 4, false, DType::f16)));  // as 8 bits
+}
+
+TEST(ChosenIsa, IsTheFastestOrWhatTheEnvironmentNames) {
+  unsetenv("LOWBIT_ISA");
+  EXPECT_EQ(*chosen_isa(), supported_isas().back());
+  setenv("LOWBIT_ISA", "portable", 1);
+  EXPECT_EQ(*chosen_isa(), Isa::portable);
+  setenv("LOWBIT_ISA", "mmx", 1);
+  const Result<Isa> unknown = chosen_isa();
+  unsetenv("LOWBIT_ISA");
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().code, "kernels/unknown-isa");
 }
 
 }  // namespace
