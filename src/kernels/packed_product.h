@@ -9,7 +9,8 @@
 
 namespace lowbit {
 
-// y = x w^T on codes, over all threads. `isa` is supported and not `reference`.
+// y = x w^T on codes, over all threads. `isa` is supported and not `reference`. The sum over a
+// group must fit 32 bits: any for groups up to 512 (format/reference_product.cc has the bounds).
 void packed_product(Isa isa, const PackedActivations& x, const PackedWeight& weight,
                     std::span<float> y);  // [tokens, out]
 

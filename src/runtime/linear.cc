@@ -25,10 +25,16 @@ Status load_bias(const Checkpoint& checkpoint, const LinearSpec& spec, LoadedLin
   return {};
 }
 
-// The kernels want activations in the weight's groups, or per token.
+// The kernels want activations in the weight's groups, or per token, and sums of a group that stay
+// in 32 bits whatever comes in (a zero point of activations may be 10000 steps away; bounds as in
+// format/reference_product.cc). Of 4 bits that is a group of 13960, of 8 bits one of 821.
 bool kernels_take(const ActivationScheme& activation, const GroupAffineWeight& weight) {
-  return !activation.quantized() || activation.per == ActivationGranularity::token ||
-         activation.group_size == weight.group_size;
+  constexpr std::int64_t kLargestActivation = 10000 + 255;
+  if (!activation.quantized()) return true;
+  const bool same_groups =
+      activation.per == ActivationGranularity::token || activation.group_size == weight.group_size;
+  const std::int64_t largest_weight = (std::int64_t{1} << weight.bits) - 1;
+  return same_groups && weight.group_size * largest_weight * kLargestActivation <= INT32_MAX;
 }
 
 Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const LinearScheme* scheme,
