@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 longest_file=600  # lines; 400 is what we aim at
 bad=0
-mapfile -t sources < <(find src tests fuzz cmake scripts -type f \
+mapfile -t sources < <(find src tests fuzz benchmarks cmake scripts -type f \
   \( -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cmake' -o -name '*.sh' \
   -o -name CMakeLists.txt \) -not -path '*/check-sources.sh' | sort)
 
