@@ -3,10 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/check.h"
-#include "base/threads.h"
 #include "runtime/activation.h"
-#include "runtime/attention.h"
 #include "runtime/blas.h"
 
 namespace lowbit {
@@ -53,14 +50,22 @@ std::vector<float> rows_of(std::int64_t rows, std::int64_t width) {
   return std::vector<float>(static_cast<std::size_t>(rows * width));
 }
 
-void append(std::vector<float>& to, std::span<const float> rows) {
-  to.insert(to.end(), rows.begin(), rows.end());
+void turn(const RotaryTable& rotary, std::span<const SequenceRun> runs, std::span<float> x,
+          std::int64_t width) {
+  std::int64_t row = 0;
+  for (const SequenceRun& run : runs) {
+    rotary.turn(x.subspan(static_cast<std::size_t>(row * width),
+                          static_cast<std::size_t>(run.tokens * width)),
+                width, run.cache->length());
+    row += run.tokens;
+  }
 }
 
-// Attention of all sequences: norms and rotary positions on q and k, caches extended, then attend.
+// Norms and rotary positions on q and k, then attention.
 std::vector<float> attention_part(const ModelSpec& model, const LoadedBlock& block,
-                                  const RotaryTable* rotary, std::span<KeyValues> caches,
-                                  std::span<const float> normed, const InputObserver& observe) {
+                                  const RotaryTable* rotary, std::int64_t index,
+                                  std::span<const SequenceRun> runs, std::span<const float> normed,
+                                  const InputObserver& observe) {
   if (observe) observe(block.q, normed);
   LinearInput input(normed, model.hidden);
   std::vector<float> q = rows_of(input.tokens(), block.q.out);
@@ -71,25 +76,12 @@ std::vector<float> attention_part(const ModelSpec& model, const LoadedBlock& blo
   apply(block.v, input, v);
   if (block.q_norm) apply(*block.q_norm, q, q);
   if (block.k_norm) apply(*block.k_norm, k, k);
-
-  const std::int64_t sequences = std::ssize(caches);
-  const auto query_run = q.size() / caches.size();
-  const auto key_run = k.size() / caches.size();
-  const std::int64_t first = std::ssize(caches[0].keys) / block.k.out;
+  if (rotary != nullptr) {
+    turn(*rotary, runs, q, block.q.out);
+    turn(*rotary, runs, k, block.k.out);
+  }
   std::vector<float> mixed(q.size());
-  parallel_for(sequences, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (auto s = static_cast<std::size_t>(begin); s < static_cast<std::size_t>(end); ++s) {
-      const std::span<float> queries = std::span(q).subspan(s * query_run, query_run);
-      const std::span<float> keys = std::span(k).subspan(s * key_run, key_run);
-      if (rotary != nullptr) {
-        rotary->turn(queries, block.q.out, first);
-        rotary->turn(keys, block.k.out, first);
-      }
-      append(caches[s].keys, keys);
-      append(caches[s].values, std::span(v).subspan(s * key_run, key_run));
-      attend(model, caches[s], queries, std::span(mixed).subspan(s * query_run, query_run));
-    }
-  });
+  attend(model, index, runs, q, k, v, mixed);
   return mixed;
 }
 
@@ -142,19 +134,29 @@ Result<LoadedBlock> load_block(const Checkpoint& checkpoint, const ModelSpec& mo
 }
 
 void forward(const ModelSpec& model, const LoadedBlock& block, const RotaryTable* rotary,
-             std::span<KeyValues> caches, std::span<float> hidden, const InputObserver& observe) {
-  CHECK(!caches.empty() && std::ssize(hidden) % (std::ssize(caches) * model.hidden) == 0);
+             std::int64_t index, std::span<const SequenceRun> runs, std::span<float> hidden,
+             const InputObserver& observe) {
   const SingleThreadedBlas single;
   std::vector<float> normed(hidden.size());
   std::vector<float> part(hidden.size());
   apply(block.attention_norm, hidden, normed);
-  const std::vector<float> mixed = attention_part(model, block, rotary, caches, normed, observe);
+  const std::vector<float> mixed =
+      attention_part(model, block, rotary, index, runs, normed, observe);
   if (observe) observe(block.o, mixed);
   apply(block.o, mixed, part);
   add(hidden, part);
   apply(block.ffn_norm, hidden, normed);
   ffn_part(model, block, normed, part, observe);
   add(hidden, part);
+}
+
+Status forward_window(const ModelSpec& model, const LoadedBlock& block, const RotaryTable* rotary,
+                      KvPool& pool, std::span<float> hidden, const InputObserver& observe) {
+  KvSequence cache(pool);
+  const SequenceRun run{&cache, std::ssize(hidden) / model.hidden};
+  if (Status status = cache.reserve(run.tokens); !status) return status;
+  forward(model, block, rotary, 0, {&run, 1}, hidden, observe);
+  return {};
 }
 
 }  // namespace lowbit

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 
+#include "runtime/attention.h"
 #include "runtime/linear.h"
 #include "runtime/norm.h"
 #include "runtime/reference_model.h"
@@ -28,12 +29,16 @@ Result<LoadedBlock> load_block(const Checkpoint& checkpoint, const ModelSpec& mo
 // up for gate and up.
 using InputObserver = std::function<void(const LoadedLinear& linear, std::span<const float> x)>;
 
-// Replaces the hidden states by the block's output and appends keys and values to the caches. Every
-// sequence brings the same number of tokens, and all caches hold the same number of positions.
-// `rotary` is null for models with learned positions.
+// Replaces the hidden states by the block's output; keys and values go to the caches as block
+// `index`, whose lengths the caller advances after the last block. `rotary` is null for models with
+// learned positions.
 void forward(const ModelSpec& model, const LoadedBlock& block, const RotaryTable* rotary,
-             std::span<KeyValues> caches,  // one a sequence
-             std::span<float> hidden,      // [sequences, tokens, hidden]
+             std::int64_t index, std::span<const SequenceRun> runs,
+             std::span<float> hidden,  // [tokens of all runs, hidden]
              const InputObserver& observe = {});
+
+// One window by itself, from position 0 on. `pool` is for one block and has room for it.
+Status forward_window(const ModelSpec& model, const LoadedBlock& block, const RotaryTable* rotary,
+                      KvPool& pool, std::span<float> hidden, const InputObserver& observe = {});
 
 }  // namespace lowbit

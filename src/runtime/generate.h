@@ -17,6 +17,7 @@ struct SamplingOptions {
   double temperature = 1.0;   // 0: greedy
   std::int64_t top_k = 0;     // 0: all
   std::uint64_t seed = 42;    // the same seed, the same text
+  KvType kv = KvType::f32;
   // Of every sequence; empty: BOS, or a random token where there is none.
   std::vector<TokenId> prompt = {};
   // Sees the next token of every sequence as soon as it is drawn; false ends the sampling there.

@@ -51,8 +51,9 @@ Result<std::vector<InputRange>> input_ranges(const ReferenceModel& model,
   std::optional<RotaryTable> rotary;
   if (spec.rope) rotary.emplace(*spec.rope, spec.head_dim, static_cast<std::int64_t>(longest));
 
+  KvPool pool(KvShape::of(spec, KvType::f32, 1), static_cast<std::int64_t>(longest));
   std::vector<InputRange> all;
-  std::int64_t done = 0;
+  std::int64_t windows_done = 0;
   for (std::int64_t index = 0; index < spec.blocks; ++index) {
     const auto block = load_block(model.checkpoint(), spec, model.quantization(), index);
     if (!block) return block.error();
@@ -65,9 +66,10 @@ Result<std::vector<InputRange>> input_ranges(const ReferenceModel& model,
     };
     for (std::vector<float>& hidden : states) {
       if (interrupted()) return Error{ErrorKind::interrupted, "runtime/interrupted", "interrupted"};
-      KeyValues cache;
-      forward(spec, *block, rotary ? &*rotary : nullptr, {&cache, 1}, hidden, observe);
-      if (on_window) on_window(++done, spec.blocks * std::ssize(states));
+      Status done =
+          forward_window(spec, *block, rotary ? &*rotary : nullptr, pool, hidden, observe);
+      if (!done) return std::move(done).error();
+      if (on_window) on_window(++windows_done, spec.blocks * std::ssize(states));
     }
     std::move(ranges.begin(), ranges.end(), std::back_inserter(all));
   }

@@ -100,7 +100,7 @@ Result<ReferenceModel> ReferenceModel::open(FileSystem& files, const Path& folde
 }
 
 Result<States> ReferenceModel::final_states(std::span<const std::vector<TokenId>> windows,
-                                            const Progress& on_block) const {
+                                            const Progress& on_block, KvType kv) const {
   const auto& [checkpoint, spec, quantization] = *impl_;
   States states;
   std::size_t longest = 0;
@@ -113,6 +113,7 @@ Result<States> ReferenceModel::final_states(std::span<const std::vector<TokenId>
   std::optional<RotaryTable> rotary;
   if (spec.rope) rotary.emplace(*spec.rope, spec.head_dim, static_cast<std::int64_t>(longest));
 
+  KvPool pool(KvShape::of(spec, kv, 1), static_cast<std::int64_t>(longest));
   const std::int64_t steps = std::ssize(windows);
   for (std::int64_t index = 0; index < spec.blocks; ++index) {
     const auto block = load_block(checkpoint, spec, quantization, index);
@@ -120,8 +121,9 @@ Result<States> ReferenceModel::final_states(std::span<const std::vector<TokenId>
     for (std::size_t w = 0; w < states.size(); ++w) {
       if (interrupted()) return interrupted_error(checkpoint);
       if (states[w].empty()) continue;
-      KeyValues cache;
-      forward(spec, *block, rotary ? &*rotary : nullptr, {&cache, 1}, states[w]);
+      Status done =
+          forward_window(spec, *block, rotary ? &*rotary : nullptr, pool, states[w]);
+      if (!done) return std::move(done).error();
       if (Status status = check_finite(checkpoint, states[w], index, w); !status) {
         return std::move(status).error();
       }

@@ -16,6 +16,7 @@
 #include "format/packed_checkpoint.h"
 #include "io/checkpoint.h"
 #include "kernels/isa.h"
+#include "kernels/kv_page.h"
 #include "kernels/packed_weight.h"
 #include "model/model_spec.h"
 #include "text/tokenizer.h"
@@ -39,12 +40,6 @@ Result<LoadedLinear> load_linear(const Checkpoint& checkpoint, const LinearSpec&
 void apply(const LoadedLinear& linear, std::span<const float> x,  // [tokens, in]
            std::span<float> y);                                   // [tokens, out]
 
-struct LoadedBlock;
-// Keys and values of one sequence in one block, for decoding token by token.
-struct KeyValues {
-  std::vector<float> keys, values;  // [positions, kv_heads * head_dim], after RoPE
-};
-
 class ReferenceModel {
  public:
   static Result<ReferenceModel> open(FileSystem& files, const Path& folder);
@@ -57,9 +52,11 @@ class ReferenceModel {
 
   // The final hidden states (after the last norm) of each window, [tokens, hidden], one block
   // loaded at a time for all windows. `on_block(done, total)` reports progress and may be empty.
+  // Every token attends to keys and values as a cache of type `kv` gives them back.
   using Progress = std::function<void(std::int64_t done, std::int64_t total)>;
   Result<std::vector<std::vector<float>>> final_states(
-      std::span<const std::vector<TokenId>> windows, const Progress& on_block) const;
+      std::span<const std::vector<TokenId>> windows, const Progress& on_block,
+      KvType kv = KvType::f32) const;
 
   // Logits of some rows of final states: [rows, vocabulary].
   Result<std::vector<float>> logits(std::span<const float> states) const;
