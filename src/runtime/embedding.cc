@@ -5,7 +5,6 @@
 #include <algorithm>
 
 namespace lowbit {
-namespace {
 
 Status check_tokens(const ModelSpec& model, std::span<const TokenId> tokens, std::int64_t first) {
   if (first + std::ssize(tokens) > model.max_positions) {
@@ -23,8 +22,6 @@ Status check_tokens(const ModelSpec& model, std::span<const TokenId> tokens, std
   }
   return {};
 }
-
-}  // namespace
 
 Result<std::vector<float>> embed(const Checkpoint& checkpoint, const ModelSpec& model,
                                  std::span<const TokenId> tokens, std::int64_t first) {

@@ -10,7 +10,10 @@
 
 namespace lowbit {
 
-// Tokens at consecutive positions from `first` on. "runtime/bad-token", "runtime/too-long".
+// "runtime/bad-token", "runtime/too-long".
+Status check_tokens(const ModelSpec& model, std::span<const TokenId> tokens, std::int64_t first);
+
+// Tokens at consecutive positions from `first` on. Errors as above.
 Result<std::vector<float>> embed(const Checkpoint& checkpoint, const ModelSpec& model,
                                  std::span<const TokenId> tokens, std::int64_t first);
 

@@ -219,16 +219,19 @@ Result<Engine> Engine::generate(const GeneratedModel& model, const EngineOptions
   impl->head = weights.linear(
       {.name = model.spec.head_name, .out = model.spec.vocabulary, .in = model.spec.hidden},
       model.head, {});
-  const std::int64_t width = model.spec.hidden;
-  impl->embed = [width](std::span<const TokenId> tokens, std::int64_t) {
+  impl->embed = [spec = model.spec](std::span<const TokenId> tokens,
+                                    std::int64_t first) -> Result<std::vector<float>> {
+    if (Status status = check_tokens(spec, tokens, first); !status) {
+      return std::move(status).error();
+    }
     std::vector<float> rows;
     for (const TokenId id : tokens) {
       RandomNumbers random(static_cast<std::uint64_t>(id), 0);
-      for (std::int64_t i = 0; i < width; ++i) {
+      for (std::int64_t i = 0; i < spec.hidden; ++i) {
         rows.push_back(static_cast<float>(random.uniform()) - 0.5F);
       }
     }
-    return Result<std::vector<float>>(std::move(rows));
+    return rows;
   };
   impl->pool = std::make_unique<KvPool>(KvShape::of(model.spec, options.kv, model.spec.blocks),
                                         options.cache_positions);
