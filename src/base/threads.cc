@@ -1,6 +1,7 @@
-// A small persistent pool: workers sleep between loops, wake up together, and take pieces of the
+// A small persistent pool: workers wait between loops, wake up together, and take pieces of the
 // loop by a shared counter. Which thread runs a piece depends on timing; where the pieces are cut
-// does not.
+// does not. Waiting is a short spin, then sleep: a model's token is hundreds of short loops, and
+// waking a sleeping thread takes longer than many of them.
 #include "base/threads.h"
 
 #include <sched.h>
@@ -20,6 +21,20 @@ namespace lowbit {
 namespace {
 
 using Body = std::function<void(std::int64_t, std::int64_t)>;
+
+constexpr int kSpins = 4000;  // about 50 us
+
+// True as soon as `done` is; false after a while.
+template <typename Done>
+bool spin_until(const Done& done) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (done()) return true;
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+  }
+  return false;
+}
 
 constexpr int kMaxThreads = 1024;
 
@@ -83,13 +98,16 @@ class Pool {
     {
       const std::lock_guard lock(guard_);
       loop_ = &loop;
-      ++generation_;
       busy_ = workers_.size();
+      ++generation_;
     }
-    wake_.notify_all();
+    if (sleepers_ > 0) wake_.notify_all();
     loop.run_pieces();
-    std::unique_lock lock(guard_);
-    done_.wait(lock, [this] { return busy_ == 0; });
+    const auto all_done = [this] { return busy_ == 0; };
+    if (!spin_until(all_done)) {
+      std::unique_lock lock(guard_);
+      done_.wait(lock, all_done);
+    }
     loop_ = nullptr;
   }
 
@@ -97,25 +115,30 @@ class Pool {
   void work() {
     inside_loop = true;
     std::uint64_t seen = 0;
-    std::unique_lock lock(guard_);
+    const auto called = [&] { return stopping_ || generation_ != seen; };
     while (true) {
-      wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+      if (!spin_until(called)) {
+        std::unique_lock lock(guard_);
+        ++sleepers_;
+        wake_.wait(lock, called);
+        --sleepers_;
+      }
       if (stopping_) return;
       seen = generation_;
-      Loop* loop = loop_;
-      lock.unlock();
-      loop->run_pieces();
-      lock.lock();
+      loop_.load()->run_pieces();
+      // Under the lock, so that the caller cannot look, find us busy, and then miss the call.
+      const std::lock_guard lock(guard_);
       if (--busy_ == 0) done_.notify_one();
     }
   }
 
   std::mutex guard_;
   std::condition_variable wake_, done_;
-  Loop* loop_ = nullptr;
-  std::uint64_t generation_ = 0;
-  std::size_t busy_ = 0;
-  bool stopping_ = false;
+  std::atomic<Loop*> loop_ = nullptr;
+  std::atomic<std::uint64_t> generation_ = 0;  // of loops; written under the lock, as the next two
+  std::atomic<std::size_t> busy_ = 0;          // workers that have not finished the loop
+  std::atomic<bool> stopping_ = false;
+  std::atomic<int> sleepers_ = 0;
   std::vector<std::thread> workers_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/progress.h"
 #include "cli/command.h"
+#include "cli/kv_option.h"
 #include "cli/output.h"
 #include "cli/table.h"
 #include "cli/text_windows.h"
@@ -76,6 +77,7 @@ class EvalCommand : public Command {
            "--max-windows", options_.max_windows,
            fmt::format("At most so many windows; sampled text has {} else", kSampledWindows))
         ->check(CLI::Range(1, 1 << 24));
+    kv_.declare(app, KvType::f32);
     json_.declare(app);
     threads_.declare(app);
     app.footer(
@@ -102,15 +104,19 @@ class EvalCommand : public Command {
 
     const Result<Evaluation> evaluation = [&] {
       std::optional<Progress> progress;
-      return evaluate(*model, reference ? &*reference : nullptr, *windows,
-                      [&](std::int64_t done, std::int64_t total) {
-                        if (!progress) progress.emplace("evaluate", total);
-                        progress->update(done);
-                      });
+      return evaluate(
+          *model, reference ? &*reference : nullptr, *windows,
+          [&](std::int64_t done, std::int64_t total) {
+            if (!progress) progress.emplace("evaluate", total);
+            progress->update(done);
+          },
+          kv_.type());
     }();
     if (!evaluation) return evaluation.error();
     if (!json_.replaces_table()) fmt::print("{}", evaluation_table(*evaluation));
-    return json_.write(evaluation_json(*evaluation, options_));
+    OrderedJson result = evaluation_json(*evaluation, options_);
+    result["kv"] = kv_.name;
+    return json_.write(result);
   }
 
  private:
@@ -141,6 +147,7 @@ class EvalCommand : public Command {
 
   std::string model_, reference_, text_;
   EvaluationOptions options_;
+  KvOption kv_;
   JsonOutput json_;
   ThreadsOption threads_;
 };

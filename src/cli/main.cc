@@ -39,6 +39,7 @@ std::vector<std::unique_ptr<Command>> make_commands() {
   commands.push_back(make_quantize_command());
   commands.push_back(make_eval_command());
   commands.push_back(make_run_command());
+  commands.push_back(make_bench_command());
   return commands;
 }
 

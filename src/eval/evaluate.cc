@@ -173,7 +173,7 @@ Result<std::vector<std::vector<TokenId>>> cut_windows(std::span<const TokenId> t
 }
 
 Result<Evaluation> evaluate(const ReferenceModel& model, const ReferenceModel* reference,
-                            Windows windows, const ReferenceModel::Progress& on_block) {
+                            Windows windows, const ReferenceModel::Progress& on_block, KvType kv) {
   const auto start = std::chrono::steady_clock::now();
   if (Status status = check_inputs(model, reference, windows); !status) {
     return std::move(status).error();
@@ -188,7 +188,8 @@ Result<Evaluation> evaluate(const ReferenceModel& model, const ReferenceModel* r
   const auto report = [&](std::int64_t done) {
     if (on_block) on_block(done, own_steps + other_steps + count);
   };
-  const auto states = model.final_states(windows, [&](auto done, auto) { report(done); });
+  const auto states = model.final_states(
+      windows, [&](auto done, auto) { report(done); }, kv);
   if (!states) return states.error();
   Result<std::vector<std::vector<float>>> expected = std::vector<std::vector<float>>{};
   if (reference != nullptr) {

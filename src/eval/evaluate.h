@@ -34,9 +34,11 @@ struct Evaluation {
 Result<std::vector<std::vector<TokenId>>> cut_windows(std::span<const TokenId> tokens,
                                                       const EvaluationOptions& options);
 
+// Every token of the model attends to keys and values as a cache of type `kv` gives them back, its
+// own window's prompt included; the reference's are float32.
 Result<Evaluation> evaluate(const ReferenceModel& model, const ReferenceModel* reference,
                             std::span<const std::vector<TokenId>> windows,
-                            const ReferenceModel::Progress& on_block);
+                            const ReferenceModel::Progress& on_block, KvType kv = KvType::f32);
 
 // Bits that a checkpoint stores for each weight of its block linears (biases not counted).
 Result<double> bits_per_weight(const ReferenceModel& model);

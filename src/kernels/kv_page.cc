@@ -182,13 +182,12 @@ std::optional<KvType> kv_type_named(std::string_view name) {
 
 std::int64_t KvPage::bytes() const { return (parts_of(*this).end + 63) / 64 * 64; }
 
-void store_position(const KvPage& page, std::int64_t position, const float* key,
-                    const float* value, std::byte* to) {
+void store_position(const KvPage& page, std::int64_t position, const float* key, const float* value,
+                    std::byte* to) {
   const Parts parts = parts_of(page);
   const std::int64_t size = element_bytes(page.type);
   std::byte* const key_at = to + parts.keys + position * size;
-  std::byte* const value_at =
-      to + parts.values + position * elements(page, page.row()) * size;
+  std::byte* const value_at = to + parts.values + position * elements(page, page.row()) * size;
   switch (page.type) {
     case KvType::f32:
       for (std::int64_t d = 0; d < page.head_dim; ++d) {

@@ -23,7 +23,7 @@ inline constexpr std::int64_t kPagePositions = 64;
 
 enum class KvType { f32, f16, int8, int4 };
 
-std::string_view name_of(KvType type);                   // "f32", "f16", "int8", "int4"
+std::string_view name_of(KvType type);  // "f32", "f16", "int8", "int4"
 std::optional<KvType> kv_type_named(std::string_view name);
 
 struct KvPage {

@@ -49,8 +49,8 @@ class Tile {
   Tile(const PagedAttention& a, std::int64_t begin, std::int64_t end, std::vector<float>& scratch)
       : a_(a), begin_(begin), rows_((end - begin) * a.group), row_(a.page.row()) {
     const std::int64_t head_dim = a.page.head_dim;
-    scratch.resize(static_cast<std::size_t>(rows_ * (head_dim + row_ + kPagePositions) +
-                                            tile_floats(a.page)));
+    scratch.resize(
+        static_cast<std::size_t>(rows_ * (head_dim + row_ + kPagePositions) + tile_floats(a.page)));
     queries_ = scratch.data();
     gathered_ = queries_ + rows_ * head_dim;
     scores_ = gathered_ + rows_ * row_;
@@ -84,8 +84,7 @@ class Tile {
   }
 
   void take(std::int64_t page, bool is_first) {
-    const KvTile tile =
-        load_page(a_.page, a_.pages[static_cast<std::size_t>(page)], decoded_);
+    const KvTile tile = load_page(a_.page, a_.pages[static_cast<std::size_t>(page)], decoded_);
     panel_product({.rows = rows_,
                    .inner = a_.page.head_dim,
                    .columns = kPagePositions,

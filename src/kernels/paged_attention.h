@@ -14,14 +14,14 @@ namespace lowbit {
 
 struct PagedAttention {
   KvPage page;
-  std::int64_t group = 1;   // query heads that share the key head
-  std::int64_t first = 0;   // position of the first query
-  std::int64_t tokens = 0;  // queries, of consecutive positions
-  std::int64_t window = 0;  // positions that a token sees, itself included; 0: all before it
-  float scale = 1.0F;       // on the scores
-  const float* q = nullptr;      // q[token * stride + head * head_dim + i], head in the group
-  float* out = nullptr;          // likewise
-  std::int64_t stride = 0;       // of q and out
+  std::int64_t group = 1;    // query heads that share the key head
+  std::int64_t first = 0;    // position of the first query
+  std::int64_t tokens = 0;   // queries, of consecutive positions
+  std::int64_t window = 0;   // positions that a token sees, itself included; 0: all before it
+  float scale = 1.0F;        // on the scores
+  const float* q = nullptr;  // q[token * stride + head * head_dim + i], head in the group
+  float* out = nullptr;      // likewise
+  std::int64_t stride = 0;   // of q and out
   std::span<const std::byte* const> pages;  // of the positions from 0 on
 };
 

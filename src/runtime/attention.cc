@@ -73,8 +73,8 @@ class Attention {
 
   void attend(const Task& task, std::vector<float>& scratch) const {
     const KvSequence& cache = *runs_[task.run].cache;
-    const std::int64_t at = (rows_[task.run] + task.begin) * query_width_ +
-                            task.head * group_ * model_.head_dim;
+    const std::int64_t at =
+        (rows_[task.run] + task.begin) * query_width_ + task.head * group_ * model_.head_dim;
     const std::vector<const std::byte*> pages = cache.pages(block_, task.head);
     attend_pages({.page = cache.shape().page,
                   .group = group_,

@@ -1,5 +1,5 @@
-// Causal attention of a batch of sequences over their caches: grouped key heads, an optional sliding
-// window, softmax in float32.
+// Causal attention of a batch of sequences over their caches: grouped key heads, an optional
+// sliding window, softmax in float32.
 #pragma once
 
 #include <cstdint>

@@ -59,7 +59,8 @@ std::uint64_t held_bytes(const LoadedLinear& linear) {
 
 std::uint64_t held_bytes(const LoadedBlock& block) {
   std::uint64_t bytes = 0;
-  for (const LoadedLinear* linear : {&block.q, &block.k, &block.v, &block.o, &block.up, &block.down}) {
+  for (const LoadedLinear* linear :
+       {&block.q, &block.k, &block.v, &block.o, &block.up, &block.down}) {
     bytes += held_bytes(*linear);
   }
   return bytes + (block.gate ? held_bytes(*block.gate) : 0);
@@ -194,8 +195,8 @@ Result<Engine> Engine::load(const ReferenceModel& model, const EngineOptions& op
   impl->embed = [&model](std::span<const TokenId> tokens, std::int64_t first) {
     return embed(model.checkpoint(), model.spec(), tokens, first);
   };
-  impl->pool = std::make_unique<KvPool>(KvShape::of(spec, options.kv, spec.blocks),
-                                        options.cache_positions);
+  impl->pool =
+      std::make_unique<KvPool>(KvShape::of(spec, options.kv, spec.blocks), options.cache_positions);
   return Engine(std::move(impl));
 }
 
@@ -203,9 +204,10 @@ Result<Engine> Engine::generate(const GeneratedModel& model, const EngineOptions
   const Result<Isa> isa = chosen_isa();
   if (!isa) return isa.error();
   if (*isa == Isa::reference) {
-    return usage_error("engine/no-reference",
-                       "LOWBIT_ISA=reference: generated weights are laid out for the kernels alone; "
-                       "take another one");
+    return usage_error(
+        "engine/no-reference",
+        "LOWBIT_ISA=reference: generated weights are laid out for the kernels alone; "
+        "take another one");
   }
   auto impl = std::make_unique<Impl>();
   impl->spec = model.spec;

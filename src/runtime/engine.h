@@ -7,8 +7,8 @@
 // who shared them, to the bit where activations are quantized and up to the order of float sums
 // elsewhere. An engine must outlive its sequences; one call at a time.
 //
-// Errors: engine/{memory, no-tokens, no-reference}, runtime/{bad-token, too-long, non-finite, interrupted},
-// cache/full and those of the readers.
+// Errors: engine/{memory, no-tokens, no-reference}, runtime/{bad-token, too-long, non-finite,
+// interrupted}, cache/full and those of the readers.
 #pragma once
 
 #include <cstdint>

@@ -57,7 +57,8 @@ Result<Sequences> generate(const ReferenceModel& model, const SamplingOptions& o
         static_cast<TokenId>(spec.bos_token ? *spec.bos_token : random[s].below(spec.vocabulary)));
   }
   auto engine = Engine::load(
-      model, {.kv = options.kv, .cache_positions = options.sequences * whole_pages(options.length)});
+      model,
+      {.kv = options.kv, .cache_positions = options.sequences * whole_pages(options.length)});
   if (!engine) return std::move(engine).error();
   std::vector<KvSequence> caches;
   for (std::int64_t s = 0; s < options.sequences; ++s) caches.push_back(engine->start());

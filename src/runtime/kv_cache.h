@@ -60,9 +60,9 @@ class KvSequence {
   const KvShape& shape() const { return pool_->shape_; }
   std::int64_t length() const { return length_; }
 
-  Status reserve(std::int64_t length);       // pages for so many positions; all or nothing
-  void advance(std::int64_t positions);      // they were stored in every block
-  void truncate(std::int64_t length);        // forgets what follows
+  Status reserve(std::int64_t length);   // pages for so many positions; all or nothing
+  void advance(std::int64_t positions);  // they were stored in every block
+  void truncate(std::int64_t length);    // forgets what follows
 
   // Of consecutive positions from `first` on, reserved before. One block and head.
   void store(std::int64_t block, std::int64_t head, std::int64_t first,

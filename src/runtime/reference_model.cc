@@ -121,8 +121,7 @@ Result<States> ReferenceModel::final_states(std::span<const std::vector<TokenId>
     for (std::size_t w = 0; w < states.size(); ++w) {
       if (interrupted()) return interrupted_error(checkpoint);
       if (states[w].empty()) continue;
-      Status done =
-          forward_window(spec, *block, rotary ? &*rotary : nullptr, pool, states[w]);
+      Status done = forward_window(spec, *block, rotary ? &*rotary : nullptr, pool, states[w]);
       if (!done) return std::move(done).error();
       if (Status status = check_finite(checkpoint, states[w], index, w); !status) {
         return std::move(status).error();

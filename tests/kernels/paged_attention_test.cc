@@ -139,8 +139,9 @@ void expect_attention(KvType type, const Shape& shape) {
 
 TEST(PagedAttention, EqualsTheObviousLoopForEveryTypeOfCache) {
   for (const KvType type : {KvType::f32, KvType::f16, KvType::int8, KvType::int4}) {
-    for (const Shape& shape : {Shape{1, 16, 1, 0}, Shape{70, 64, 2, 0}, Shape{200, 128, 4, 0},
-                               Shape{150, 10, 3, 0}, Shape{150, 32, 1, 33}, Shape{130, 96, 7, 70}}) {
+    for (const Shape& shape :
+         {Shape{1, 16, 1, 0}, Shape{70, 64, 2, 0}, Shape{200, 128, 4, 0}, Shape{150, 10, 3, 0},
+          Shape{150, 32, 1, 33}, Shape{130, 96, 7, 70}}) {
       expect_attention(type, shape);
     }
   }
@@ -154,8 +155,13 @@ TEST(PagedAttention, LargeScoresNeitherOverflowNorVanish) {
   cache.store(1, small.data(), second.data());
   std::vector<float> out(16), scratch;
   const auto pages = cache.starts();
-  attend_pages({.page = page, .first = 1, .tokens = 1, .q = large.data(), .out = out.data(),
-                .stride = 16, .pages = pages},
+  attend_pages({.page = page,
+                .first = 1,
+                .tokens = 1,
+                .q = large.data(),
+                .out = out.data(),
+                .stride = 16,
+                .pages = pages},
                scratch);
   for (const float x : out) EXPECT_EQ(x, 1.0F);
 }
@@ -164,7 +170,8 @@ TEST(KvPage, GivesBackWhatItCanHold) {
   const auto x = normal_values(64 * 64, 5);
   const auto y = normal_values(64 * 64, 6);
   // Half a step of the range, and float16's rounding of scale and low.
-  for (const auto& [type, bound] : {std::pair{KvType::f32, 0.0F}, {KvType::f16, 1e-3F},
+  for (const auto& [type, bound] : {std::pair{KvType::f32, 0.0F},
+                                    {KvType::f16, 1e-3F},
                                     {KvType::int8, 0.5F / 255 + 2e-3F / 3},
                                     {KvType::int4, 0.5F / 15 + 2e-3F / 3}}) {
     Cache cache({type, 64}, 64);

@@ -14,7 +14,8 @@ namespace {
 
 using Tokens = std::vector<TokenId>;
 
-// A small model of generated weights, whose activations are quantized: results are equal to the bit.
+// A small model of generated weights, whose activations are quantized: results are equal to the
+// bit.
 GeneratedModel small_model() {
   const auto config = parse_ordered_json(R"({"architectures": ["LlamaForCausalLM"],
       "model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
