@@ -20,23 +20,54 @@ struct RowState {
 
 // Scores of one row over a page become exp(score - top), those outside [low, high) 0. Returns the
 // factor by which what was gathered before shrinks.
-LOWBIT_CLONES
-float soften(float* scores, std::int64_t low, std::int64_t high, RowState& state) {
+template <typename V>
+LOWBIT_INLINE float soften(float* scores, std::int64_t low, std::int64_t high, RowState& state) {
+  constexpr int kVectors = kPagePositions * sizeof(float) / sizeof(V);
+  constexpr int kLanes = sizeof(V) / sizeof(float);
   std::fill(scores, scores + low, kMinusInfinity);
   std::fill(scores + high, scores + kPagePositions, kMinusInfinity);
-  Floats16 tops = load16(scores);
-  for (std::int64_t j = 16; j < kPagePositions; j += 16) tops = max16(tops, load16(scores + j));
-  const float top = std::max(state.top, reduce_max(tops));
-  Floats16 sums{};
-  for (std::int64_t j = 0; j < kPagePositions; j += 16) {
-    const Floats16 e = exp16(load16(scores + j) - top);
-    store16(scores + j, e);
-    sums += e;
+  V row[kVectors];
+  std::memcpy(row, scores, sizeof(row));
+  V tops = row[0];
+  for (int j = 1; j < kVectors; ++j) tops = max_of(tops, row[j]);
+  float top = state.top;
+  for (int lane = 0; lane < kLanes; ++lane) top = tops[lane] > top ? tops[lane] : top;
+  V sums{};
+  for (int j = 0; j < kVectors; ++j) {
+    row[j] = exp_of(row[j] - top);
+    sums += row[j];
   }
-  const float factor = std::exp(state.top - top);
-  state.sum = state.sum * factor + reduce_sum(sums);
+  std::memcpy(scores, row, sizeof(row));
+  const float factor = state.top == top ? 1.0F : std::exp(state.top - top);
+  float sum = 0.0F;
+  for (int lane = 0; lane < kLanes; ++lane) sum += sums[lane];
+  state.sum = state.sum * factor + sum;
   state.top = top;
   return factor;
+}
+
+using Soften = float (*)(float* scores, std::int64_t low, std::int64_t high, RowState& state);
+
+#if defined(LOWBIT_TARGETS)
+__attribute__((target("arch=x86-64-v4"))) float soften_v4(float* scores, std::int64_t low,
+                                                          std::int64_t high, RowState& state) {
+  return soften<Floats16>(scores, low, high, state);
+}
+__attribute__((target("arch=x86-64-v3"))) float soften_v3(float* scores, std::int64_t low,
+                                                          std::int64_t high, RowState& state) {
+  return soften<Floats8>(scores, low, high, state);
+}
+#endif
+float soften_anywhere(float* scores, std::int64_t low, std::int64_t high, RowState& state) {
+  return soften<Floats4>(scores, low, high, state);
+}
+
+Soften fastest_soften() {
+#if defined(LOWBIT_TARGETS)
+  if (__builtin_cpu_supports("x86-64-v4")) return soften_v4;
+  if (__builtin_cpu_supports("x86-64-v3")) return soften_v3;
+#endif
+  return soften_anywhere;
 }
 
 LOWBIT_CLONES
@@ -106,7 +137,7 @@ class Tile {
         std::fill(scores, scores + kPagePositions, 0.0F);
         continue;
       }
-      const float factor = soften(scores, low, high, states_[static_cast<std::size_t>(r)]);
+      const float factor = soften_(scores, low, high, states_[static_cast<std::size_t>(r)]);
       if (!is_first && factor != 1.0F) {
         scale_row(gathered_ + r * row_, row_, factor, gathered_ + r * row_);
       }
@@ -127,6 +158,7 @@ class Tile {
   std::int64_t begin_, rows_, row_;
   float *queries_, *gathered_, *scores_, *decoded_;
   std::vector<RowState> states_;
+  Soften soften_ = fastest_soften();
 };
 
 }  // namespace
