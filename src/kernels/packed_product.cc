@@ -5,8 +5,8 @@
 
 #include "base/check.h"
 #include "base/threads.h"
-#include "kernels/panel_kernels.h"
 #include "kernels/panel_product.h"
+#include "kernels/panel_views.h"
 
 namespace lowbit {
 namespace {
@@ -16,23 +16,17 @@ constexpr std::int64_t kDecodedInputs = 256;  // about, of float products: 64 Ki
 
 PanelKernels kernels_of(Isa isa) {
   CHECK(isa != Isa::reference);
+  if (isa == Isa::amx) return panel_kernels_amx();
   if (isa == Isa::avx512) return panel_kernels_avx512();
   if (isa == Isa::avx2) return panel_kernels_avx2();
   return panel_kernels_portable();
 }
 
-PanelWeight view(const PackedWeight& w) {
-  return {.out = w.out,
-          .in = w.in,
-          .group_size = w.group_size,
-          .groups = w.groups(),
-          .bits = w.bits,
-          .scale_kind = w.scale_type == DType::f16    ? ScaleKind::f16
-                        : w.scale_type == DType::bf16 ? ScaleKind::bf16
-                                                      : ScaleKind::f32,
-          .codes = w.codes.data(),
-          .scales = reinterpret_cast<const std::uint8_t*>(w.scales.data()),
-          .zeros = w.zeros.data()};
+// Kept from call to call: fresh memory would be faulted in page by page each time.
+std::uint8_t* thread_scratch(std::int64_t bytes) {
+  thread_local AlignedVector<std::uint8_t> scratch;
+  if (std::ssize(scratch) < bytes) scratch.resize(static_cast<std::size_t>(bytes));
+  return scratch.data();
 }
 
 std::vector<float> group_sums(std::span<const float> x, std::int64_t group_size) {
@@ -91,16 +85,10 @@ void packed_product(Isa isa, const PackedActivations& x, const PackedWeight& wei
   CHECK(std::ssize(y) == x.tokens * weight.out);
   const PanelKernels kernels = kernels_of(isa);
   const PanelWeight w = view(weight);
-  const PanelCodes codes{.tokens = x.tokens,
-                         .codes = x.codes.data(),
-                         .scales = x.scales.data(),
-                         .sums = x.sums.data(),
-                         .offsets = x.offsets.data(),
-                         .any_offset = x.any_offset};
+  const PanelCodes codes = view(x);
   parallel_for(weight.panels(), 1, [&](std::int64_t begin, std::int64_t end) {
-    AlignedVector<std::uint8_t> unpacked;
-    if (x.tokens > kDirectTokens) unpacked.resize(static_cast<std::size_t>(16 * weight.in));
-    kernels.integer(w, codes, begin, end, unpacked.data(), y.data());
+    std::uint8_t* const scratch = thread_scratch(kernels.scratch_bytes(w, x.tokens));
+    kernels.integer(w, codes, begin, end, scratch, y.data());
   });
 }
 
