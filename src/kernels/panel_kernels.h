@@ -46,9 +46,9 @@ struct PanelKernels {
   // The same for float activations, at most kDirectTokens of them.
   void (*floats)(const PanelWeight& w, const PanelFloats& x, std::int64_t begin, std::int64_t end,
                  float* y);
-  // Weights of one panel and one group as float: to[i * stride + row], i the input within the
-  // group.
-  void (*dequantize)(const PanelWeight& w, std::int64_t panel, std::int64_t group,
+  // Weights of one panel and inputs [begin, end), whole chunks, as float: to[(i - begin) * stride +
+  // row].
+  void (*dequantize)(const PanelWeight& w, std::int64_t panel, std::int64_t begin, std::int64_t end,
                      std::int64_t stride, float* to);
 };
 
@@ -309,18 +309,22 @@ class Panels : PanelParts<V> {
   }
 
   template <int kBits>
-  static void dequantize_group(const PanelWeight& w, std::int64_t panel, std::int64_t group,
-                               std::int64_t stride, float* to) {
+  static void dequantize(const PanelWeight& w, std::int64_t panel, std::int64_t begin,
+                         std::int64_t end, std::int64_t stride, float* to) {
     using L = Layout<kBits>;
-    const std::int64_t at = panel * w.groups + group;
-    const std::uint8_t* chunk = w.codes + at * (w.group_size * kBits * 2);
-    const F scale = scales(w, at);
-    const F zero = V::to_float(V::from_bytes(w.zeros + at * 16));
-    for (std::int64_t k = 0; k < w.group_size; k += L::kChunkInputs, chunk += L::kChunkBytes) {
-      for (int step = 0; step < L::kSteps; ++step) {
-        const I code = codes<kBits>(chunk, step);
-        for (int b = 0; b < 4; ++b, to += stride) {
-          V::store_floats(to, V::multiply(V::subtract(byte_as_float(code, b), zero), scale));
+    for (std::int64_t k = begin; k < end;) {
+      const std::int64_t group = k / w.group_size;
+      const std::int64_t at = panel * w.groups + group;
+      const F scale = scales(w, at);
+      const F zero = V::to_float(V::from_bytes(w.zeros + at * 16));
+      const std::uint8_t* chunk = w.codes + (panel * w.in + k) * (kBits * 2);
+      const std::int64_t next = (group + 1) * w.group_size;
+      for (; k < end && k < next; k += L::kChunkInputs, chunk += L::kChunkBytes) {
+        for (int step = 0; step < L::kSteps; ++step) {
+          const I code = codes<kBits>(chunk, step);
+          for (int b = 0; b < 4; ++b, to += stride) {
+            V::store_floats(to, V::multiply(V::subtract(byte_as_float(code, b), zero), scale));
+          }
         }
       }
     }
@@ -341,10 +345,10 @@ class Panels : PanelParts<V> {
                     std::int64_t end, float* y) {
       Parts::by_bits(w.bits, [&]<int kBits>() { float_panels<kBits>(w, x, begin, end, y); });
     };
-    all.dequantize = [](const PanelWeight& w, std::int64_t panel, std::int64_t group,
-                        std::int64_t stride, float* to) {
+    all.dequantize = [](const PanelWeight& w, std::int64_t panel, std::int64_t begin,
+                        std::int64_t end, std::int64_t stride, float* to) {
       Parts::by_bits(w.bits,
-                     [&]<int kBits>() { dequantize_group<kBits>(w, panel, group, stride, to); });
+                     [&]<int kBits>() { dequantize<kBits>(w, panel, begin, end, stride, to); });
     };
     return all;
   }

@@ -111,6 +111,38 @@ TEST_P(PackedProduct, OfFloatsIsThatOfTheDecodedWeight) {
   }
 }
 
+TEST_P(PackedProduct, OfSeveralWeightsIsThatOfEach) {
+  for (const std::int64_t tokens : {1, 7}) {
+    const Shape shape{40, 96, 32, tokens};
+    std::vector<PackedWeight> weights;
+    for (const std::int64_t out : {40, 1, 300, 16}) {
+      weights.push_back(*arrange(random_weight({out, 96, 32, 1}, GetParam(), false, DType::f16)));
+    }
+    const std::vector<float> x = random_input(shape, 0.0F);
+    const PackedActivations codes =
+        pack_activations(x, shape.in, shape.group_size, activations(8, false, shape, false));
+    for (const Isa isa : kernels_here()) {
+      SCOPED_TRACE(std::string(name_of(isa)));
+      const auto expect_equal = [&](const auto& input) {
+        std::vector<std::vector<float>> found, expected;
+        std::vector<Product> products;
+        for (const PackedWeight& weight : weights) {
+          expected.emplace_back(static_cast<std::size_t>(tokens * weight.out));
+          packed_product(isa, input, weight, expected.back());
+          found.emplace_back(expected.back().size());
+        }
+        for (std::size_t i = 0; i < weights.size(); ++i) {
+          products.push_back({&weights[i], found[i]});
+        }
+        packed_product(isa, input, products);
+        for (std::size_t i = 0; i < weights.size(); ++i) expect_same_bits(found[i], expected[i]);
+      };
+      expect_equal(codes);
+      expect_equal(std::span<const float>(x));
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Bits, PackedProduct, ::testing::Values(2, 3, 4, 5, 8));
 
 TEST(Arrange, KeepsTheWidthOfTheCodes) {
