@@ -1,38 +1,33 @@
 #include "kernels/packed_product.h"
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include "base/check.h"
 #include "base/threads.h"
-#include "kernels/panel_kernels.h"
 #include "kernels/panel_product.h"
+#include "kernels/panel_views.h"
 
 namespace lowbit {
 namespace {
 
 constexpr std::int64_t kPanelsAtOnce = 4;     // of float products: 64 rows
-constexpr std::int64_t kDecodedInputs = 256;  // about, of float products: 64 KiB decoded
+constexpr std::int64_t kDecodedInputs = 256;  // of float products: whole chunks; 64 KiB decoded
 
 PanelKernels kernels_of(Isa isa) {
   CHECK(isa != Isa::reference);
+  if (isa == Isa::amx) return panel_kernels_amx();
   if (isa == Isa::avx512) return panel_kernels_avx512();
   if (isa == Isa::avx2) return panel_kernels_avx2();
   return panel_kernels_portable();
 }
 
-PanelWeight view(const PackedWeight& w) {
-  return {.out = w.out,
-          .in = w.in,
-          .group_size = w.group_size,
-          .groups = w.groups(),
-          .bits = w.bits,
-          .scale_kind = w.scale_type == DType::f16    ? ScaleKind::f16
-                        : w.scale_type == DType::bf16 ? ScaleKind::bf16
-                                                      : ScaleKind::f32,
-          .codes = w.codes.data(),
-          .scales = reinterpret_cast<const std::uint8_t*>(w.scales.data()),
-          .zeros = w.zeros.data()};
+// Kept from call to call: fresh memory would be faulted in page by page each time.
+std::uint8_t* thread_scratch(std::int64_t bytes) {
+  thread_local AlignedVector<std::uint8_t> scratch;
+  if (std::ssize(scratch) < bytes) scratch.resize(static_cast<std::size_t>(bytes));
+  return scratch.data();
 }
 
 std::vector<float> group_sums(std::span<const float> x, std::int64_t group_size) {
@@ -45,76 +40,97 @@ std::vector<float> group_sums(std::span<const float> x, std::int64_t group_size)
   return sums;
 }
 
-// Many tokens: 64 rows at a time are decoded, some groups at a time, and multiplied.
-void decoded_product(const PanelKernels& kernels, std::span<const float> x, const PanelWeight& w,
-                     std::span<float> y) {
-  constexpr std::int64_t kRows = kPanelsAtOnce * kPanelRows;
-  const std::int64_t tokens = std::ssize(x) / w.in;
-  const std::int64_t blocks = (w.out + kRows - 1) / kRows;
-  const std::int64_t groups_at_once = std::max<std::int64_t>(1, kDecodedInputs / w.group_size);
-  parallel_for(blocks, 1, [&](std::int64_t begin, std::int64_t end) {
-    AlignedVector<float> decoded(static_cast<std::size_t>(groups_at_once * w.group_size * kRows));
-    std::vector<float> sums(static_cast<std::size_t>(tokens * kRows));
-    for (std::int64_t block = begin; block < end; ++block) {
-      const std::int64_t rows = std::min(kRows, w.out - block * kRows);
-      for (std::int64_t g = 0; g < w.groups; g += groups_at_once) {
-        const std::int64_t groups = std::min(groups_at_once, w.groups - g);
-        for (std::int64_t p = 0; p * kPanelRows < rows; ++p) {
-          for (std::int64_t i = 0; i < groups; ++i) {
-            kernels.dequantize(w, block * kPanelsAtOnce + p, g + i, kRows,
-                               decoded.data() + i * w.group_size * kRows + p * kPanelRows);
-          }
-        }
-        panel_product({.rows = tokens,
-                       .inner = groups * w.group_size,
-                       .columns = kRows,
-                       .a = x.data() + g * w.group_size,
-                       .a_row = w.in,
-                       .b = decoded.data(),
-                       .b_row = kRows,
-                       .c = sums.data(),
-                       .c_row = kRows,
-                       .add = g > 0});
-      }
-      for (std::int64_t t = 0; t < tokens; ++t) {
-        std::copy_n(sums.data() + t * kRows, rows, y.data() + t * w.out + block * kRows);
-      }
+// body(product, begin, end) on disjoint ranges that cover the panels of all products. One loop, so
+// that the threads are woken once and share narrow weights with wide ones.
+template <typename Body>
+void for_panels(std::span<const Product> products, const Body& body) {
+  std::int64_t panels = 0;
+  for (const Product& product : products) panels += product.weight->panels();
+  parallel_for(panels, 1, [&](std::int64_t begin, std::int64_t end) {
+    std::int64_t first = 0;  // panel of this product
+    for (const Product& product : products) {
+      const std::int64_t count = product.weight->panels();
+      const std::int64_t from = std::clamp<std::int64_t>(begin - first, 0, count);
+      const std::int64_t to = std::clamp<std::int64_t>(end - first, 0, count);
+      if (from < to) body(product, from, to);
+      first += count;
     }
   });
 }
 
+// Many tokens: 64 rows at a time are decoded, some inputs at a time, and multiplied.
+void decoded_product(const PanelKernels& kernels, std::span<const float> x, const PanelWeight& w,
+                     std::int64_t begin, std::int64_t end, float* y) {
+  constexpr std::int64_t kRows = kPanelsAtOnce * kPanelRows;
+  const std::int64_t tokens = std::ssize(x) / w.in;
+  AlignedVector<float> decoded(static_cast<std::size_t>(kDecodedInputs * kRows));
+  std::vector<float> sums(static_cast<std::size_t>(tokens * kRows));
+  for (std::int64_t panel = begin; panel < end; panel += kPanelsAtOnce) {
+    const std::int64_t panels = std::min(kPanelsAtOnce, end - panel);
+    for (std::int64_t i = 0; i < w.in; i += kDecodedInputs) {
+      const std::int64_t inputs = std::min(kDecodedInputs, w.in - i);
+      for (std::int64_t p = 0; p < panels; ++p) {
+        kernels.dequantize(w, panel + p, i, i + inputs, kRows, decoded.data() + p * kPanelRows);
+      }
+      panel_product({.rows = tokens,
+                     .inner = inputs,
+                     .columns = panels * kPanelRows,
+                     .a = x.data() + i,
+                     .a_row = w.in,
+                     .b = decoded.data(),
+                     .b_row = kRows,
+                     .c = sums.data(),
+                     .c_row = kRows,
+                     .add = i > 0});
+    }
+    const std::int64_t row = panel * kPanelRows;
+    const std::int64_t rows = std::min(panels * kPanelRows, w.out - row);
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      std::copy_n(sums.data() + t * kRows, rows, y + t * w.out + row);
+    }
+  }
+}
+
 }  // namespace
 
-void packed_product(Isa isa, const PackedActivations& x, const PackedWeight& weight,
-                    std::span<float> y) {
-  CHECK(x.in == weight.in && x.group_size == weight.group_size);
-  CHECK(std::ssize(y) == x.tokens * weight.out);
+void packed_product(Isa isa, const PackedActivations& x, std::span<const Product> products) {
+  for (const Product& product : products) {
+    CHECK(product.weight->bits <= 8 && product.weight->in == x.in);
+    CHECK(product.weight->group_size == x.group_size);
+    CHECK(std::ssize(product.y) == x.tokens * product.weight->out);
+  }
   const PanelKernels kernels = kernels_of(isa);
-  const PanelWeight w = view(weight);
-  const PanelCodes codes{.tokens = x.tokens,
-                         .codes = x.codes.data(),
-                         .scales = x.scales.data(),
-                         .sums = x.sums.data(),
-                         .offsets = x.offsets.data(),
-                         .any_offset = x.any_offset};
-  parallel_for(weight.panels(), 1, [&](std::int64_t begin, std::int64_t end) {
-    AlignedVector<std::uint8_t> unpacked;
-    if (x.tokens > kDirectTokens) unpacked.resize(static_cast<std::size_t>(16 * weight.in));
-    kernels.integer(w, codes, begin, end, unpacked.data(), y.data());
+  const PanelCodes codes = view(x);
+  for_panels(products, [&](const Product& product, std::int64_t begin, std::int64_t end) {
+    const PanelWeight w = view(*product.weight);
+    std::uint8_t* const scratch = thread_scratch(kernels.scratch_bytes(w, x.tokens));
+    kernels.integer(w, codes, begin, end, scratch, product.y.data());
   });
 }
 
-void packed_product(Isa isa, std::span<const float> x, const PackedWeight& weight,
-                    std::span<float> y) {
-  const std::int64_t tokens = std::ssize(x) / weight.in;
-  CHECK(tokens * weight.in == std::ssize(x) && std::ssize(y) == tokens * weight.out);
+void packed_product(Isa isa, std::span<const float> x, std::span<const Product> products) {
+  if (products.empty()) return;
+  const std::int64_t in = products.front().weight->in;
+  const std::int64_t tokens = std::ssize(x) / in;
+  CHECK(tokens * in == std::ssize(x));
+  for (const Product& product : products) {
+    CHECK(product.weight->in == in && std::ssize(product.y) == tokens * product.weight->out);
+  }
   const PanelKernels kernels = kernels_of(isa);
-  const PanelWeight w = view(weight);
-  if (tokens > kDirectTokens) return decoded_product(kernels, x, w, y);
-  const std::vector<float> sums = group_sums(x, weight.group_size);
-  const PanelFloats floats{.tokens = tokens, .x = x.data(), .sums = sums.data()};
-  parallel_for(weight.panels(), 1, [&](std::int64_t begin, std::int64_t end) {
-    kernels.floats(w, floats, begin, end, y.data());
+  if (tokens > kDirectTokens) {
+    return for_panels(products, [&](const Product& product, std::int64_t begin, std::int64_t end) {
+      decoded_product(kernels, x, view(*product.weight), begin, end, product.y.data());
+    });
+  }
+  std::map<std::int64_t, std::vector<float>> sums;  // by size of group
+  for (const Product& product : products) {
+    const std::int64_t group_size = product.weight->group_size;
+    if (!sums.contains(group_size)) sums[group_size] = group_sums(x, group_size);
+  }
+  for_panels(products, [&](const Product& product, std::int64_t begin, std::int64_t end) {
+    const PanelFloats floats{
+        .tokens = tokens, .x = x.data(), .sums = sums.at(product.weight->group_size).data()};
+    kernels.floats(view(*product.weight), floats, begin, end, product.y.data());
   });
 }
 

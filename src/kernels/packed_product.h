@@ -9,14 +9,29 @@
 
 namespace lowbit {
 
-// y = x w^T on codes, over all threads. `isa` is supported and not `reference`. The sum over a
-// group must fit 32 bits: any for groups up to 512 (format/reference_product.cc has the bounds).
-void packed_product(Isa isa, const PackedActivations& x, const PackedWeight& weight,
-                    std::span<float> y);  // [tokens, out]
+struct Product {
+  const PackedWeight* weight;
+  std::span<float> y;  // [tokens, out]
+};
 
-// y = x w^T for float activations: dequantized in registers, never in memory as a whole.
+// y = x w^T on codes for weights that share their input (q, k and v; gate and up): one loop over
+// all threads. `isa` is supported and not `reference`. The sum over a group must fit 32 bits: any
+// for groups up to 512 (format/reference_product.cc has the bounds).
+void packed_product(Isa isa, const PackedActivations& x, std::span<const Product> products);
+
+// The same for float activations: dequantized in registers, never in memory as a whole.
 void packed_product(Isa isa, std::span<const float> x,  // [tokens, in]
-                    const PackedWeight& weight,
-                    std::span<float> y);  // [tokens, out]
+                    std::span<const Product> products);
+
+inline void packed_product(Isa isa, const PackedActivations& x, const PackedWeight& weight,
+                           std::span<float> y) {
+  const Product one{&weight, y};
+  packed_product(isa, x, std::span(&one, 1));
+}
+inline void packed_product(Isa isa, std::span<const float> x, const PackedWeight& weight,
+                           std::span<float> y) {
+  const Product one{&weight, y};
+  packed_product(isa, x, std::span(&one, 1));
+}
 
 }  // namespace lowbit

@@ -38,22 +38,24 @@ struct PanelFloats {
 inline constexpr std::int64_t kDirectTokens = 4;  // up to here codes are decoded for each product
 
 struct PanelKernels {
-  // y for all tokens and the rows of panels [begin, end). `unpacked`: 16 * in bytes aligned to 64,
-  // used above kDirectTokens.
+  // What `integer` needs of scratch memory.
+  std::int64_t (*scratch_bytes)(const PanelWeight& w, std::int64_t tokens);
+  // y for all tokens and the rows of panels [begin, end). `scratch` is aligned to 64.
   void (*integer)(const PanelWeight& w, const PanelCodes& x, std::int64_t begin, std::int64_t end,
-                  std::uint8_t* unpacked, float* y);
+                  std::uint8_t* scratch, float* y);
   // The same for float activations, at most kDirectTokens of them.
   void (*floats)(const PanelWeight& w, const PanelFloats& x, std::int64_t begin, std::int64_t end,
                  float* y);
-  // Weights of one panel and one group as float: to[i * stride + row], i the input within the
-  // group.
-  void (*dequantize)(const PanelWeight& w, std::int64_t panel, std::int64_t group,
+  // Weights of one panel and inputs [begin, end), whole chunks, as float: to[(i - begin) * stride +
+  // row].
+  void (*dequantize)(const PanelWeight& w, std::int64_t panel, std::int64_t begin, std::int64_t end,
                      std::int64_t stride, float* to);
 };
 
 PanelKernels panel_kernels_portable();
 PanelKernels panel_kernels_avx2();
 PanelKernels panel_kernels_avx512();
+PanelKernels panel_kernels_amx();
 
 namespace {
 
@@ -64,8 +66,9 @@ struct Layout {
   static constexpr int kChunkInputs = 4 * kSteps;
 };
 
+// What all loops over panels share.
 template <class V>
-class Panels {
+struct PanelParts {
   using I = typename V::Ints;
   using F = typename V::Floats;
 
@@ -110,14 +113,51 @@ class Panels {
     for (std::int64_t r = 0; r < rows; ++r) y[r] = all[r];
   }
 
-  // result += scale_w * scale_x * (dot + offset * row_sums - zero * sum), each step rounded as the
-  // reference product rounds it.
+  static F load_rows(const float* y, std::int64_t rows) {
+    if (rows >= 16) return V::load_floats(y);
+    float all[16] = {};
+    for (std::int64_t r = 0; r < rows; ++r) all[r] = y[r];
+    return V::load_floats(all);
+  }
+
+  // result += scale_w * scale_x * sum, each step rounded as the reference product rounds it. `at`:
+  // the token's group.
+  static F add_scaled(const PanelCodes& x, std::int64_t at, F scale, I sum, F result) {
+    const F both = V::multiply(scale, V::splat_float(x.scales[at]));
+    return V::add(result, V::multiply(both, V::to_float(sum)));
+  }
+
+  // run<bits>() for the layout's bits.
+  template <typename Run>
+  static void by_bits(int bits, const Run& run) {
+    if (bits == 2) return run.template operator()<2>();
+    if (bits == 3) return run.template operator()<3>();
+    if (bits == 4) return run.template operator()<4>();
+    run.template operator()<8>();
+  }
+};
+
+template <class V>
+class Panels : PanelParts<V> {
+  using Parts = PanelParts<V>;
+  using Parts::add_scaled;
+  using Parts::four_codes;
+  using Parts::scales;
+  using Parts::store_rows;
+  using typename Parts::F;
+  using typename Parts::I;
+
+  template <int kBits>
+  static I codes(const std::uint8_t* chunk, int step) {
+    return Parts::template codes<kBits>(chunk, step);
+  }
+
+  // add_scaled of dot + offset * row_sums - zero * sum.
   static F add_group(const PanelCodes& x, std::int64_t at, F scale, I zero, I dot, I row_sums,
                      F result) {
     I sum = V::subtract(dot, V::multiply(zero, V::splat(x.sums[at])));
     if (x.any_offset) sum = V::add(sum, V::multiply(row_sums, V::splat(x.offsets[at])));
-    const F both = V::multiply(scale, V::splat_float(x.scales[at]));
-    return V::add(result, V::multiply(both, V::to_float(sum)));
+    return add_scaled(x, at, scale, sum, result);
   }
 
   // Codes decoded for the product at once: few tokens.
@@ -269,77 +309,46 @@ class Panels {
   }
 
   template <int kBits>
-  static void dequantize_group(const PanelWeight& w, std::int64_t panel, std::int64_t group,
-                               std::int64_t stride, float* to) {
+  static void dequantize(const PanelWeight& w, std::int64_t panel, std::int64_t begin,
+                         std::int64_t end, std::int64_t stride, float* to) {
     using L = Layout<kBits>;
-    const std::int64_t at = panel * w.groups + group;
-    const std::uint8_t* chunk = w.codes + at * (w.group_size * kBits * 2);
-    const F scale = scales(w, at);
-    const F zero = V::to_float(V::from_bytes(w.zeros + at * 16));
-    for (std::int64_t k = 0; k < w.group_size; k += L::kChunkInputs, chunk += L::kChunkBytes) {
-      for (int step = 0; step < L::kSteps; ++step) {
-        const I code = codes<kBits>(chunk, step);
-        for (int b = 0; b < 4; ++b, to += stride) {
-          V::store_floats(to, V::multiply(V::subtract(byte_as_float(code, b), zero), scale));
+    for (std::int64_t k = begin; k < end;) {
+      const std::int64_t group = k / w.group_size;
+      const std::int64_t at = panel * w.groups + group;
+      const F scale = scales(w, at);
+      const F zero = V::to_float(V::from_bytes(w.zeros + at * 16));
+      const std::uint8_t* chunk = w.codes + (panel * w.in + k) * (kBits * 2);
+      const std::int64_t next = (group + 1) * w.group_size;
+      for (; k < end && k < next; k += L::kChunkInputs, chunk += L::kChunkBytes) {
+        for (int step = 0; step < L::kSteps; ++step) {
+          const I code = codes<kBits>(chunk, step);
+          for (int b = 0; b < 4; ++b, to += stride) {
+            V::store_floats(to, V::multiply(V::subtract(byte_as_float(code, b), zero), scale));
+          }
         }
       }
     }
   }
 
-  // body<bits> for the layout's bits.
-  template <typename Body>
-  static void by_bits(int bits, const Body& body) {
-    if (bits == 2) return body.template run<2>();
-    if (bits == 3) return body.template run<3>();
-    if (bits == 4) return body.template run<4>();
-    body.template run<8>();
-  }
-
-  struct IntegerBody {
-    const PanelWeight& w;
-    const PanelCodes& x;
-    std::int64_t begin, end;
-    std::uint8_t* unpacked;
-    float* y;
-    template <int kBits>
-    void run() const {
-      integer_panels<kBits>(w, x, begin, end, unpacked, y);
-    }
-  };
-  struct FloatBody {
-    const PanelWeight& w;
-    const PanelFloats& x;
-    std::int64_t begin, end;
-    float* y;
-    template <int kBits>
-    void run() const {
-      float_panels<kBits>(w, x, begin, end, y);
-    }
-  };
-  struct DequantizeBody {
-    const PanelWeight& w;
-    std::int64_t panel, group, stride;
-    float* to;
-    template <int kBits>
-    void run() const {
-      dequantize_group<kBits>(w, panel, group, stride, to);
-    }
-  };
-
  public:
   static PanelKernels kernels() {
     PanelKernels all;
+    all.scratch_bytes = [](const PanelWeight& w, std::int64_t tokens) {
+      return tokens > kDirectTokens ? 16 * w.in : 0;
+    };
     all.integer = [](const PanelWeight& w, const PanelCodes& x, std::int64_t begin,
-                     std::int64_t end, std::uint8_t* unpacked, float* y) {
-      by_bits(w.bits, IntegerBody{w, x, begin, end, unpacked, y});
+                     std::int64_t end, std::uint8_t* scratch, float* y) {
+      Parts::by_bits(w.bits,
+                     [&]<int kBits>() { integer_panels<kBits>(w, x, begin, end, scratch, y); });
     };
     all.floats = [](const PanelWeight& w, const PanelFloats& x, std::int64_t begin,
                     std::int64_t end, float* y) {
-      by_bits(w.bits, FloatBody{w, x, begin, end, y});
+      Parts::by_bits(w.bits, [&]<int kBits>() { float_panels<kBits>(w, x, begin, end, y); });
     };
-    all.dequantize = [](const PanelWeight& w, std::int64_t panel, std::int64_t group,
-                        std::int64_t stride, float* to) {
-      by_bits(w.bits, DequantizeBody{w, panel, group, stride, to});
+    all.dequantize = [](const PanelWeight& w, std::int64_t panel, std::int64_t begin,
+                        std::int64_t end, std::int64_t stride, float* to) {
+      Parts::by_bits(w.bits,
+                     [&]<int kBits>() { dequantize<kBits>(w, panel, begin, end, stride, to); });
     };
     return all;
   }

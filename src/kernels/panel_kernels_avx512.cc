@@ -1,57 +1,10 @@
 #include "kernels/panel_kernels.h"
 
 #if defined(__AVX512VNNI__)
-#include <immintrin.h>
+#include "kernels/vector_avx512.h"
 
 namespace lowbit {
-namespace {
-
-struct Avx512 {
-  using Ints = __m512i;
-  using Floats = __m512;
-
-  static Ints load(const void* p) { return _mm512_loadu_si512(p); }
-  static void store(void* p, Ints x) { _mm512_storeu_si512(p, x); }
-  static Ints splat(std::int32_t x) { return _mm512_set1_epi32(x); }
-  static Ints shift_right(Ints x, int n) { return _mm512_srli_epi32(x, static_cast<unsigned>(n)); }
-  static Ints shift_left(Ints x, int n) { return _mm512_slli_epi32(x, static_cast<unsigned>(n)); }
-  static Ints both(Ints a, Ints b) { return _mm512_and_si512(a, b); }
-  static Ints either(Ints a, Ints b) { return _mm512_or_si512(a, b); }
-  static Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
-  static Ints subtract(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
-  static Ints multiply(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
-  // sum + four products of an unsigned and a signed byte, in each lane.
-  template <int kBits>
-  static Ints dot(Ints sum, Ints codes, Ints x) {
-    return _mm512_dpbusd_epi32(sum, codes, x);
-  }
-  static Ints from_bytes(const std::uint8_t* p) {
-    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
-
-  static Floats load_floats(const float* p) { return _mm512_loadu_ps(p); }
-  static void store_floats(float* p, Floats x) { _mm512_storeu_ps(p, x); }
-  static Floats splat_float(float x) { return _mm512_set1_ps(x); }
-  static Floats to_float(Ints x) { return _mm512_cvtepi32_ps(x); }
-  static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
-  static Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
-  static Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
-  static Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
-  static Floats from_f16(const std::uint8_t* p) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  }
-  static Floats from_bf16(const std::uint8_t* p) {
-    const Ints wide =
-        _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
-  }
-  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
-};
-
-}  // namespace
-
 PanelKernels panel_kernels_avx512() { return Panels<Avx512>::kernels(); }
-
 }  // namespace lowbit
 #else
 namespace lowbit {

@@ -6,69 +6,16 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
-#include <random>
+
+#include "kernels/random_product.h"
 
 namespace lowbit {
 namespace {
-
-struct Shape {
-  std::int64_t out, in, group_size, tokens;
-};
-
-GroupAffineWeight random_weight(const Shape& shape, int bits, bool symmetric, DType scale_type) {
-  std::mt19937 random(static_cast<unsigned>(shape.out * 31 + shape.in + bits));
-  GroupAffineWeight weight{.out = shape.out,
-                           .in = shape.in,
-                           .bits = bits,
-                           .group_size = shape.group_size,
-                           .symmetric = symmetric,
-                           .scale_type = scale_type,
-                           .codes = {},
-                           .scales = {},
-                           .zeros = {}};
-  const unsigned codes = 1U << bits;
-  for (std::int64_t i = 0; i < shape.out * shape.in; ++i) {
-    weight.codes.push_back(static_cast<std::uint8_t>(random() % codes));
-  }
-  for (std::int64_t i = 0; i < shape.out * weight.groups(); ++i) {
-    weight.scales.push_back(static_cast<float>(1 + random() % 255) /
-                            4096.0F);  // exact in all types
-    weight.zeros.push_back(static_cast<std::uint8_t>(symmetric ? codes / 2 : random() % codes));
-  }
-  return weight;
-}
-
-// Values around `center` with a spread of 1, so that far centers give far zero points.
-std::vector<float> random_input(const Shape& shape, float center) {
-  std::mt19937 random(7);
-  std::normal_distribution<float> normal;
-  std::vector<float> x(static_cast<std::size_t>(shape.tokens * shape.in));
-  for (float& value : x) value = center + normal(random);
-  return x;
-}
-
-ActivationScheme activations(int bits, bool per_token, const Shape& shape, bool symmetric) {
-  return {.bits = bits,
-          .per = per_token ? ActivationGranularity::token : ActivationGranularity::token_group,
-          .group_size = per_token ? 0 : shape.group_size,
-          .symmetric = symmetric};
-}
 
 std::vector<Isa> kernels_here() {
   std::vector<Isa> isas = supported_isas();
   isas.erase(isas.begin());  // the reference
   return isas;
-}
-
-void expect_same_bits(const std::vector<float>& found, const std::vector<float>& expected) {
-  ASSERT_EQ(found.size(), expected.size());
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    if (std::isnan(expected[i])) {
-      ASSERT_TRUE(std::isnan(found[i])) << "element " << i;
-    } else {
-      ASSERT_EQ(found[i], expected[i]) << "element " << i;
-    }
-  }
 }
 
 void expect_equal_to_reference(const Shape& shape, int bits, const ActivationScheme& scheme,
@@ -93,7 +40,9 @@ class PackedProduct : public ::testing::TestWithParam<int> {};  // bits of the w
 TEST_P(PackedProduct, EqualsTheReferenceOnAllShapes) {
   for (const Shape& shape :
        {Shape{16, 32, 32, 1}, Shape{1, 64, 32, 2}, Shape{17, 96, 96, 3}, Shape{48, 256, 128, 4},
-        Shape{33, 512, 256, 5}, Shape{40, 96, 32, 13}, Shape{64, 384, 96, 17}}) {
+        Shape{33, 512, 256, 5}, Shape{40, 96, 32, 13}, Shape{64, 384, 96, 17},
+        // More than one block of tokens, of panels and of inputs; whole tiles and what is left.
+        Shape{40, 1280, 128, 295}, Shape{33, 640, 64, 48}, Shape{32, 768, 768, 32}}) {
     SCOPED_TRACE(::testing::Message() << shape.out << " x " << shape.in << ", group "
                                       << shape.group_size << ", tokens " << shape.tokens);
     for (const int activation_bits : {3, 4, 8}) {
@@ -160,6 +109,38 @@ TEST_P(PackedProduct, OfFloatsIsThatOfTheDecodedWeight) {
           }
         }
       }
+    }
+  }
+}
+
+TEST_P(PackedProduct, OfSeveralWeightsIsThatOfEach) {
+  for (const std::int64_t tokens : {1, 7}) {
+    const Shape shape{40, 96, 32, tokens};
+    std::vector<PackedWeight> weights;
+    for (const std::int64_t out : {40, 1, 300, 16}) {
+      weights.push_back(*arrange(random_weight({out, 96, 32, 1}, GetParam(), false, DType::f16)));
+    }
+    const std::vector<float> x = random_input(shape, 0.0F);
+    const PackedActivations codes =
+        pack_activations(x, shape.in, shape.group_size, activations(8, false, shape, false));
+    for (const Isa isa : kernels_here()) {
+      SCOPED_TRACE(std::string(name_of(isa)));
+      const auto expect_equal = [&](const auto& input) {
+        std::vector<std::vector<float>> found, expected;
+        std::vector<Product> products;
+        for (const PackedWeight& weight : weights) {
+          expected.emplace_back(static_cast<std::size_t>(tokens * weight.out));
+          packed_product(isa, input, weight, expected.back());
+          found.emplace_back(expected.back().size());
+        }
+        for (std::size_t i = 0; i < weights.size(); ++i) {
+          products.push_back({&weights[i], found[i]});
+        }
+        packed_product(isa, input, products);
+        for (std::size_t i = 0; i < weights.size(); ++i) expect_same_bits(found[i], expected[i]);
+      };
+      expect_equal(codes);
+      expect_equal(std::span<const float>(x));
     }
   }
 }
