@@ -27,15 +27,6 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// How a weight's scales are stored: float16, whose 11 bits keep what training found, where all of
-// them are normal numbers there; else bfloat16.
-DType scale_type_of(const std::vector<float>& scales) {
-  constexpr float kLowest = 0x1p-14F, kHighest = 65504.0F;
-  const bool fits = std::all_of(scales.begin(), scales.end(),
-                                [](float s) { return s >= kLowest && s <= kHighest; });
-  return fits ? DType::f16 : DType::bf16;
-}
-
 // Each key of the recipe with its value; passes are numbered, as they may repeat.
 Journal::Inputs recipe_inputs(const Recipe& recipe) {
   Journal::Inputs inputs;
