@@ -8,7 +8,6 @@
 #include "base/available_memory.h"
 #include "base/progress.h"
 #include "base/threads.h"
-#include "runtime/blas.h"
 #include "runtime/block.h"
 #include "runtime/embedding.h"
 #include "runtime/sampler.h"
@@ -57,7 +56,8 @@ std::uint64_t bytes_of(const ReferenceModel& model, const LinearSpec& linear) {
 // Every block and the head decoded, and the cache at its full length.
 std::uint64_t resident_bytes(const ReferenceModel& model, const SamplingOptions& options) {
   const ModelSpec& spec = model.spec();
-  std::uint64_t bytes = static_cast<std::uint64_t>(spec.vocabulary * spec.hidden) * kFloatBytes;
+  std::uint64_t bytes =
+      bytes_of(model, {.name = spec.head_name, .out = spec.vocabulary, .in = spec.hidden});
   for (std::int64_t index = 0; index < spec.blocks; ++index) {
     const BlockSpec block = spec.block(index);
     for (const LinearSpec* linear : block.linears()) bytes += bytes_of(model, *linear);
@@ -92,7 +92,7 @@ class Generator {
     auto norm = load_norm(checkpoint, spec, spec.final_norm, spec.norm);
     if (!norm) return std::move(norm).error();
     generator.norm_ = std::move(*norm);
-    auto head = head_rows(checkpoint, spec, 0, spec.vocabulary);
+    auto head = load_head(checkpoint, spec, model.quantization());
     if (!head) return std::move(head).error();
     generator.head_ = std::move(*head);
     if (spec.rope) generator.rotary_.emplace(*spec.rope, spec.head_dim, options.length);
@@ -111,7 +111,7 @@ class Generator {
     for (const std::vector<TokenId>& sequence : sequences) {
       const auto tokens = std::span(sequence).subspan(static_cast<std::size_t>(first),
                                                       static_cast<std::size_t>(count));
-      const auto rows = embed(model_->checkpoint(), spec, tokens, first);
+      const auto rows = model_->embedding().rows(tokens, first);
       if (!rows) return rows.error();
       hidden.insert(hidden.end(), rows->begin(), rows->end());
     }
@@ -150,9 +150,7 @@ class Generator {
   std::vector<float> logits(std::span<const float> states, std::int64_t rows) const {
     const ModelSpec& spec = model_->spec();
     std::vector<float> result(static_cast<std::size_t>(rows * spec.vocabulary));
-    linear_product({states.data(), rows, spec.hidden, spec.hidden},
-                   {head_.data(), spec.vocabulary, spec.hidden, spec.hidden}, nullptr,
-                   {result.data(), rows, spec.vocabulary, spec.vocabulary});
+    apply(head_, states, result);
     return result;
   }
 
@@ -160,7 +158,7 @@ class Generator {
   std::vector<LoadedBlock> blocks_;
   std::vector<std::vector<KeyValues>> caches_;  // [blocks][sequences]
   LoadedNorm norm_;
-  std::vector<float> head_;
+  LoadedLinear head_;
   std::optional<RotaryTable> rotary_;
 };
 

@@ -45,6 +45,8 @@ struct KeyValues {
   std::vector<float> keys, values;  // [positions, kv_heads * head_dim], after RoPE
 };
 
+class TokenEmbedding;  // runtime/embedding.h
+
 class ReferenceModel {
  public:
   static Result<ReferenceModel> open(FileSystem& files, const Path& folder);
@@ -54,6 +56,7 @@ class ReferenceModel {
   const Checkpoint& checkpoint() const;
   const ModelSpec& spec() const;
   const QuantizationMap& quantization() const;
+  const TokenEmbedding& embedding() const;
 
   // The final hidden states (after the last norm) of each window, [tokens, hidden], one block
   // loaded at a time for all windows. `on_block(done, total)` reports progress and may be empty.
