@@ -10,11 +10,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!config) return 0;
   const std::vector<std::string> linears = {"model.layers.0.mlp.up_proj",
                                             "model.layers.1.mlp.up_proj", "lm_head"};
-  const auto map = lowbit::QuantizationMap::read(*config, linears);
+  const std::string embedding = "model.embed_tokens";
+  const auto map = lowbit::QuantizationMap::read(*config, linears, embedding);
   if (!map) return 0;
-  lowbit::OrderedJson again = {{"quantization_config", map->quantization_config(linears)}};
+  std::vector<std::string> named = linears;
+  if (map->find(embedding) != nullptr) named.push_back(embedding);
+  lowbit::OrderedJson again = {{"quantization_config", map->quantization_config(named)}};
   again["lowbit"] = lowbit::LowbitInfo{}.json(*map);
-  const auto second = lowbit::QuantizationMap::read(again, linears);
+  const auto second = lowbit::QuantizationMap::read(again, linears, embedding);
   CHECK(second.ok() && second->schemes() == map->schemes());
   return 0;
 }

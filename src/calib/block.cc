@@ -117,24 +117,4 @@ Tensor TorchBlock::forward(const Tensor& x) const {
   });
 }
 
-Result<Tensor> embed(const Checkpoint& checkpoint, const ModelSpec& model,
-                     const std::vector<std::int32_t>& tokens) {
-  const auto length = static_cast<std::int64_t>(tokens.size());
-  Tensor states = at::empty({length, model.hidden}, at::kFloat);
-  for (std::int64_t t = 0; t < length; ++t) {
-    const std::int64_t token = tokens[static_cast<std::size_t>(t)];
-    auto row =
-        checkpoint.float_rows(model.embedding_name + ".weight", model.hidden, token, token + 1);
-    if (!row) return row.error();
-    std::memcpy(states[t].data_ptr<float>(), row->data(), row->size() * sizeof(float));
-  }
-  if (!model.position_name.empty()) {
-    auto rows = checkpoint.float_rows(model.position_name + ".weight", model.hidden,
-                                      model.position_offset, model.position_offset + length);
-    if (!rows) return rows.error();
-    states.add_(to_tensor(*rows, {length, model.hidden}));
-  }
-  return states;
-}
-
 }  // namespace lowbit

@@ -48,8 +48,4 @@ class TorchBlock {
   Tensor inverse_frequencies_;  // [head_dim / 2], undefined without RoPE
 };
 
-// Hidden states before the first block: embeddings, learned positions added. [tokens, hidden].
-Result<Tensor> embed(const Checkpoint& checkpoint, const ModelSpec& model,
-                     const std::vector<std::int32_t>& tokens);
-
 }  // namespace lowbit

@@ -72,6 +72,11 @@ TensorToWrite borrowed(const Checkpoint::Tensor& tensor) {
           .bytes = tensor.bytes};
 }
 
+void sort_by_name(std::vector<TensorToWrite>& tensors) {
+  std::sort(tensors.begin(), tensors.end(),
+            [](const TensorToWrite& a, const TensorToWrite& b) { return a.name < b.name; });
+}
+
 // Tensors of the source that belong to one block's module.
 std::vector<std::string> names_below(const Checkpoint& source, const std::string& prefix) {
   std::vector<std::string> below;
@@ -161,8 +166,7 @@ Status OutputFolder::write_block(std::int64_t block,
     if (!tensor) return tensor.error();
     tensors.push_back(borrowed(*tensor));
   }
-  std::sort(tensors.begin(), tensors.end(),
-            [](const TensorToWrite& a, const TensorToWrite& b) { return a.name < b.name; });
+  sort_by_name(tensors);
   const std::string name = shard_name(block + 1);
   return write_shard(step_of(block), name, tensors, note);
 }
@@ -185,22 +189,38 @@ Result<std::vector<std::optional<GroupAffineWeight>>> OutputFolder::read_block(
   return weights;
 }
 
-Status OutputFolder::write_rest() {
-  std::set<std::string> owned;
+Status OutputFolder::write_rest(const PackTable& pack) {
+  if (journal_->finished("tensors")) return {};
+  std::set<std::string> elsewhere;
   for (std::int64_t block = 0; block < plan_->model.blocks; ++block) {
     for (const std::string& name : names_below(*source_, plan_->model.block(block).prefix)) {
-      owned.insert(name);
+      elsewhere.insert(name);
     }
   }
+  std::vector<PackedTensors> packed;
+  for (const PlannedTable& table : plan_->tables) {
+    if (!table.scheme.weight.quantized()) continue;
+    auto tensors = pack(table);
+    if (!tensors) return std::move(tensors).error();
+    packed.push_back(std::move(*tensors));
+    elsewhere.insert(table.linear.name + ".weight");
+  }
   std::vector<TensorToWrite> tensors;
+  for (const PackedTensors& table : packed) {
+    for (TensorToWrite& tensor : table.tensors()) tensors.push_back(std::move(tensor));
+  }
   for (const std::string& name : source_->names()) {
-    if (owned.contains(name)) continue;
+    if (elsewhere.contains(name)) continue;
     auto tensor = source_->tensor(name);
     if (!tensor) return tensor.error();
     tensors.push_back(borrowed(*tensor));
   }
-  const std::string name = shard_name(plan_->model.blocks + 1);
-  return write_shard("tensors", name, tensors, "{}");
+  sort_by_name(tensors);
+  return write_shard("tensors", shard_name(plan_->model.blocks + 1), tensors, "{}");
+}
+
+Result<Checkpoint> OutputFolder::read_rest() const {
+  return Checkpoint::open_weights(source_->files(), folder_ / shard_name(plan_->model.blocks + 1));
 }
 
 Status OutputFolder::write_companions(const std::string& report) {
@@ -243,7 +263,12 @@ Status OutputFolder::write_config() {
   for (const PlannedBlock& block : plan_->blocks) {
     for (const PlannedLinear& planned : block.linears) linears.push_back(planned.linear.name);
   }
-  linears.push_back(plan_->model.tied_head ? "lm_head" : plan_->model.head_name);  // stays float
+  for (const PlannedTable& table : plan_->tables) {
+    // A float embedding is no linear that readers would look for in "ignore"; the head is.
+    const bool is_head = table.linear.name == plan_->model.head_name && !plan_->model.tied_head;
+    if (is_head || table.scheme.weight.quantized()) linears.push_back(table.linear.name);
+  }
+  if (plan_->model.tied_head) linears.emplace_back("lm_head");  // no weight of its own
   LowbitInfo info{.recipe = plan_->recipe.name, .run = digest_};
   for (const JournalFile& file : journal_->all_files()) info.files[file.name] = file.sha256;
   OrderedJson config = source_->config();
@@ -253,9 +278,6 @@ Status OutputFolder::write_config() {
 }
 
 Status OutputFolder::finish(const std::string& report) {
-  if (!journal_->finished("tensors")) {
-    if (auto status = write_rest(); !status) return status;
-  }
   if (!journal_->finished("companions")) {
     if (auto status = write_companions(report); !status) return status;
   }

@@ -5,6 +5,7 @@
 // run's digest is complete.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,13 @@ class OutputFolder {
   // The packed weights of a finished block, as written; nothing for float linears.
   Result<std::vector<std::optional<GroupAffineWeight>>> read_block(std::int64_t block) const;
 
-  // Everything else, config.json last; then the journal goes.
+  // What no block owns: quantized tables as `pack` gives them, all else copied. Does nothing where
+  // an earlier run has done it.
+  using PackTable = std::function<Result<PackedTensors>(const PlannedTable& table)>;
+  Status write_rest(const PackTable& pack);
+  Result<Checkpoint> read_rest() const;  // these tensors as written
+
+  // The companions, config.json last; then the journal goes. Blocks and rest are written.
   Status finish(const std::string& report);
   Result<std::uint64_t> size_bytes() const;
 
@@ -42,7 +49,6 @@ class OutputFolder {
   std::string shard_name(std::int64_t shard) const;  // from 1; block K is shard K + 1
   Status write_shard(const std::string& step, const std::string& name,
                      const std::vector<TensorToWrite>& tensors, const std::string& note);
-  Status write_rest();
   Status write_companions(const std::string& report);
   Status write_config();
 

@@ -17,6 +17,7 @@
 #include "calib/output_folder.h"
 #include "calib/student.h"
 #include "runtime/blas.h"
+#include "runtime/embedding.h"
 
 namespace lowbit {
 namespace {
@@ -25,15 +26,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// How a weight's scales are stored: float16, whose 11 bits keep what training found, where all of
-// them are normal numbers there; else bfloat16.
-DType scale_type_of(const std::vector<float>& scales) {
-  constexpr float kLowest = 0x1p-14F, kHighest = 65504.0F;
-  const bool fits = std::all_of(scales.begin(), scales.end(),
-                                [](float s) { return s >= kLowest && s <= kHighest; });
-  return fits ? DType::f16 : DType::bf16;
 }
 
 // Each key of the recipe with its value; passes are numbered, as they may repeat.
@@ -108,7 +100,7 @@ void keep_freed_memory() {
 class Pipeline {
  public:
   Pipeline(const Checkpoint& checkpoint, const Plan& plan, const QuantizeOptions& options,
-           const std::vector<BlockPass>& passes, at::Device device, OutputFolder output)
+           const PipelinePasses& passes, at::Device device, OutputFolder output)
       : checkpoint_(checkpoint),
         plan_(plan),
         options_(options),
@@ -119,6 +111,7 @@ class Pipeline {
   Result<QuantizeReport> run(const CalibrationWindows& windows) {
     const Clock::time_point start = Clock::now();
     QuantizeReport report;
+    if (auto status = write_tables(); !status) return status.error();
     if (auto status = embed_windows(windows); !status) return status.error();
     for (std::int64_t block = 0; block < plan_.model.blocks; ++block) {
       auto done = run_block(block);
@@ -146,6 +139,15 @@ class Pipeline {
     return json.dump(2) + "\n";
   }
 
+  Status write_tables() {
+    return output_.write_rest([this](const PlannedTable& table) {
+      const std::string& name = table.linear.name;
+      return pack_table(checkpoint_, table, passes_.table, [&](double fraction) {
+        return step(0.0, name, fmt::format("{:.0f} %", 100 * fraction));
+      });
+    });
+  }
+
   Status embed_windows(const CalibrationWindows& windows) {
     train_windows_ = static_cast<std::int64_t>(windows.train.size());
     std::vector<std::vector<TokenId>> all = windows.train;
@@ -159,11 +161,21 @@ class Pipeline {
       if (!made) return made.error();
       stream->emplace(std::move(*made));
     }
-    for (std::int64_t window = 0; window < shape.windows; ++window) {
-      auto states = embed(checkpoint_, plan_.model, all[static_cast<std::size_t>(window)]);
-      if (!states) return states.error();
-      teacher_->set(window, *states);
-      student_->set(window, *states);
+    if (auto status = embed_into(*teacher_, all, checkpoint_, {}); !status) return status;
+    const auto written = output_.read_rest();
+    if (!written) return written.error();
+    return embed_into(*student_, all, *written, plan_.quantization());
+  }
+
+  Status embed_into(HiddenStream& stream, const std::vector<std::vector<TokenId>>& windows,
+                    const Checkpoint& from, const QuantizationMap& quantization) const {
+    const auto embedding = TokenEmbedding::open(from, plan_.model, quantization);
+    if (!embedding) return embedding.error();
+    for (std::int64_t window = 0; window < std::ssize(windows); ++window) {
+      const std::vector<TokenId>& tokens = windows[static_cast<std::size_t>(window)];
+      const auto rows = embedding->rows(tokens, 0);
+      if (!rows) return rows.error();
+      stream.set(window, to_tensor(*rows, {std::ssize(tokens), plan_.model.hidden}));
     }
     return {};
   }
@@ -207,20 +219,22 @@ class Pipeline {
     return plan_.blocks[static_cast<std::size_t>(index)].linears;
   }
 
-  // The share of the run that is done when `fraction` of a block is; also where Ctrl-C is heard.
-  Status step(std::int64_t index, double fraction, const std::string& detail) const {
+  // Tells the share of the run that is done; also where Ctrl-C is heard.
+  Status step(double done, const std::string& where, const std::string& detail) const {
     if (interrupted()) {
       return Error{ErrorKind::interrupted, "quantize/interrupted",
-                   options_.output.string() + ": interrupted in block " + std::to_string(index) +
-                       "; the same command continues after the last finished block"};
+                   fmt::format("{}: interrupted in {}; the same command continues after the last "
+                               "finished block",
+                               options_.output.string(), where)};
     }
-    if (options_.on_progress) {
-      options_.on_progress(
-          (static_cast<double>(index) + fraction) / static_cast<double>(plan_.model.blocks),
-          "block " + std::to_string(index + 1) + "/" + std::to_string(plan_.model.blocks) + " " +
-              detail);
-    }
+    if (options_.on_progress) options_.on_progress(done, where + " " + detail);
     return {};
+  }
+
+  Status block_step(std::int64_t index, double fraction, const std::string& detail) const {
+    const std::int64_t blocks = plan_.model.blocks;
+    return step((static_cast<double>(index) + fraction) / static_cast<double>(blocks),
+                fmt::format("block {}/{}", index + 1, blocks), detail);
   }
 
   // The teacher's stream becomes this block's outputs: the targets.
@@ -247,7 +261,7 @@ class Pipeline {
           for (std::int64_t window = begin; window < end; ++window) body(window);
         });
       }
-      if (auto status = step(index, fraction, what); !status) return status;
+      if (auto status = block_step(index, fraction, what); !status) return status;
     }
     return {};
   }
@@ -264,9 +278,9 @@ class Pipeline {
                    .device = device_,
                    .report = report,
                    .on_step = [&](double fraction, const std::string& detail) {
-                     return step(report.index, 0.05 + 0.9 * fraction, detail);
+                     return block_step(report.index, 0.05 + 0.9 * fraction, detail);
                    }};
-    for (const BlockPass& pass : passes_) {
+    for (const BlockPass& pass : passes_.block) {
       if (auto status = pass(task); !status) return status.error();
     }
     std::vector<std::optional<GroupAffineWeight>> weights;
@@ -337,7 +351,7 @@ class Pipeline {
   const Checkpoint& checkpoint_;
   const Plan& plan_;
   const QuantizeOptions& options_;
-  const std::vector<BlockPass>& passes_;
+  const PipelinePasses& passes_;
   at::Device device_;
   OutputFolder output_;
   std::int64_t train_windows_ = 0;
@@ -348,8 +362,7 @@ class Pipeline {
 
 Result<QuantizeReport> run_pipeline(const Checkpoint& checkpoint, const Plan& plan,
                                     const CalibrationWindows& windows,
-                                    const QuantizeOptions& options,
-                                    const std::vector<BlockPass>& passes) {
+                                    const QuantizeOptions& options, const PipelinePasses& passes) {
   auto device = find_device(options.device);
   if (!device) return device.error();
   auto inputs = run_inputs(checkpoint, plan, options);

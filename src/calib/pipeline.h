@@ -1,9 +1,10 @@
 // The block pipeline: a plan, calibration windows and passes in, a packed checkpoint out.
 //
-// Block by block: the teacher's outputs on the float stream, the passes on the student's stream,
-// pack, write aside, sync, rename, journal; then the student's stream moves on through the packed
-// weights. One block is resident. The same command after a kill continues after the last finished
-// block and ends with the same bytes.
+// First what no block owns, its tables packed: the student's stream begins with the packed
+// embedding. Then block by block: the teacher's outputs on the float stream, the passes on the
+// student's stream, pack, write aside, sync, rename, journal; then the student's stream moves on
+// through the packed weights. One block is resident. The same command after a kill continues after
+// the last finished block and ends with the same bytes.
 #pragma once
 
 #include <functional>
@@ -16,6 +17,7 @@
 #include "calib/fake_quant.h"
 #include "calib/quantize.h"
 #include "calib/stream.h"
+#include "calib/table.h"
 #include "recipe/plan.h"
 
 namespace lowbit {
@@ -37,9 +39,13 @@ struct BlockTask {
 
 using BlockPass = std::function<Status(BlockTask& task)>;
 
+struct PipelinePasses {
+  std::vector<BlockPass> block;  // in order, on every block
+  TableRange table;
+};
+
 Result<QuantizeReport> run_pipeline(const Checkpoint& checkpoint, const Plan& plan,
                                     const CalibrationWindows& windows,
-                                    const QuantizeOptions& options,
-                                    const std::vector<BlockPass>& passes);
+                                    const QuantizeOptions& options, const PipelinePasses& passes);
 
 }  // namespace lowbit

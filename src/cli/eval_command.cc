@@ -32,6 +32,7 @@ OrderedJson evaluation_json(const Evaluation& evaluation, const EvaluationOption
           {"kl_standard_error", measured_or_null(evaluation.kl_standard_error)},
           {"top1_agreement", measured_or_null(evaluation.top1_agreement)},
           {"bits_per_weight", number_or_null(evaluation.bits_per_weight)},
+          {"model_bits_per_weight", number_or_null(evaluation.model_bits_per_weight)},
           {"seconds", number_or_null(evaluation.seconds)}};
 }
 
@@ -50,6 +51,7 @@ std::string evaluation_table(const Evaluation& evaluation) {
     table.add({"top-1 agreement", fmt::format("{:.2f} %", 100 * *evaluation.top1_agreement)});
   }
   table.add({"bits per weight", fmt::format("{:.3f}", evaluation.bits_per_weight)});
+  table.add({"with embedding and head", fmt::format("{:.3f}", evaluation.model_bits_per_weight)});
   table.add({"windows", std::to_string(evaluation.windows)});
   table.add({"time", duration_text(evaluation.seconds)});
   return table.render();

@@ -16,40 +16,45 @@ namespace {
 std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
 
 // What a linear consists of besides its codes, in the words of docs/design.md.
-std::string parts(const PlannedLinear& planned) {
-  if (!planned.scheme.weight.quantized()) return "float";
-  std::string text = describe(planned.scheme.weight) + ", " + describe(planned.scheme.activation);
-  if (planned.linear.bias) text += ", bias";
+std::string parts(const LinearSpec& linear, const LinearScheme& scheme) {
+  if (!scheme.weight.quantized()) return "float";
+  std::string text = describe(scheme.weight) + ", " + describe(scheme.activation);
+  if (linear.bias) text += ", bias";
   return text;
 }
 
 // A line for each block and kind of linear: every linear is named once.
 std::string linears_table(const Plan& plan) {
-  Table table({{"block", Align::right}, {"kind"}, {"linears"}, {"parts"}});
+  Table lines({{"block", Align::right}, {"kind"}, {"linears"}, {"parts"}});
   for (std::size_t index = 0; index < plan.blocks.size(); ++index) {
     const PlannedBlock& block = plan.blocks[index];
     std::vector<std::pair<std::string, std::vector<std::string>>> by_parts;
     for (const PlannedLinear& planned : block.linears) {
-      const std::string what = parts(planned);
+      const std::string what = parts(planned.linear, planned.scheme);
       if (by_parts.empty() || by_parts.back().first != what)
         by_parts.emplace_back(what, std::vector<std::string>{});
       by_parts.back().second.push_back(last_part(planned.linear.name));
     }
     for (const auto& [what, linears] : by_parts) {
-      table.add({std::to_string(index), std::string(name(block.sensitivity)),
+      lines.add({std::to_string(index), std::string(name(block.sensitivity)),
                  fmt::format("{}", fmt::join(linears, " ")), what});
     }
   }
-  return table.render();
+  for (const PlannedTable& table : plan.tables) {
+    lines.add(
+        {"", "table", last_part(table.linear.name),
+         fmt::format("{}, {}", parts(table.linear, table.scheme), size_text(table.stored_bytes))});
+  }
+  return lines.render();
 }
 
-OrderedJson linear_json(const PlannedLinear& planned) {
-  const WeightScheme& weight = planned.scheme.weight;
-  const ActivationScheme& activation = planned.scheme.activation;
-  OrderedJson json = {{"name", planned.linear.name},
-                      {"out", planned.linear.out},
-                      {"in", planned.linear.in},
-                      {"bias", planned.linear.bias},
+OrderedJson linear_json(const LinearSpec& linear, const LinearScheme& scheme) {
+  const WeightScheme& weight = scheme.weight;
+  const ActivationScheme& activation = scheme.activation;
+  OrderedJson json = {{"name", linear.name},
+                      {"out", linear.out},
+                      {"in", linear.in},
+                      {"bias", linear.bias},
                       {"bits", weight.bits}};
   if (!weight.quantized()) return json;
   json["group_size"] = weight.group_size;
@@ -66,8 +71,15 @@ OrderedJson plan_json(const Plan& plan) {
   OrderedJson blocks = OrderedJson::array();
   for (const PlannedBlock& block : plan.blocks) {
     OrderedJson linears = OrderedJson::array();
-    for (const PlannedLinear& planned : block.linears) linears.push_back(linear_json(planned));
+    for (const PlannedLinear& planned : block.linears) {
+      linears.push_back(linear_json(planned.linear, planned.scheme));
+    }
     blocks.push_back({{"sensitivity", name(block.sensitivity)}, {"linears", linears}});
+  }
+  OrderedJson tables = OrderedJson::array();
+  for (const PlannedTable& table : plan.tables) {
+    tables.push_back(linear_json(table.linear, table.scheme));
+    tables.back()["stored_bytes"] = table.stored_bytes;
   }
   return {{"recipe", plan.recipe.name},
           {"recipe_toml", to_toml(plan.recipe)},
@@ -78,7 +90,8 @@ OrderedJson plan_json(const Plan& plan) {
           {"scratch_disk_bytes", plan.scratch_disk_bytes},
           {"seconds", number_or_null(plan.seconds)},
           {"notices", plan.notices},
-          {"blocks", blocks}};
+          {"blocks", blocks},
+          {"tables", tables}};
 }
 
 void print_plan(const Plan& plan) {

@@ -26,21 +26,40 @@ Result<std::uint64_t> stored_bytes(const ReferenceModel& model, const LinearSpec
   return bytes;
 }
 
+// What is stored for some weights.
+struct Stored {
+  double bits = 0;
+  double weights = 0;
+
+  Status add(const ReferenceModel& model, const LinearSpec& linear) {
+    const auto bytes = stored_bytes(model, linear);
+    if (!bytes) return bytes.error();
+    bits += 8.0 * static_cast<double>(*bytes);
+    weights += static_cast<double>(linear.out * linear.in);
+    return {};
+  }
+};
+
 }  // namespace
 
-Result<double> bits_per_weight(const ReferenceModel& model) {
-  double bits = 0.0;
-  double weights = 0.0;
-  for (std::int64_t index = 0; index < model.spec().blocks; ++index) {
-    const BlockSpec block = model.spec().block(index);
+Result<StoredBits> bits_per_weight(const ReferenceModel& model) {
+  const ModelSpec& spec = model.spec();
+  Stored stored;
+  for (std::int64_t index = 0; index < spec.blocks; ++index) {
+    const BlockSpec block = spec.block(index);
     for (const LinearSpec* linear : block.linears()) {
-      const auto bytes = stored_bytes(model, *linear);
-      if (!bytes) return bytes.error();
-      bits += 8.0 * static_cast<double>(*bytes);
-      weights += static_cast<double>(linear->out * linear->in);
+      if (Status added = stored.add(model, *linear); !added) return added.error();
     }
   }
-  return bits / weights;
+  StoredBits result{.linears = stored.bits / stored.weights};
+  std::vector<std::string> tables = {spec.embedding_name};
+  if (!spec.tied_head) tables.push_back(spec.head_name);
+  for (const std::string& table : tables) {
+    Status added = stored.add(model, {.name = table, .out = spec.vocabulary, .in = spec.hidden});
+    if (!added) return added.error();
+  }
+  result.model = stored.bits / stored.weights;
+  return result;
 }
 
 }  // namespace lowbit

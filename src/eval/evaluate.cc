@@ -214,7 +214,8 @@ Result<Evaluation> evaluate(const ReferenceModel& model, const ReferenceModel* r
     report(own_steps + other_steps + std::ssize(scores));
   }
   Evaluation result = summarize(scores, reference != nullptr);
-  result.bits_per_weight = *bits;
+  result.bits_per_weight = bits->linears;
+  result.model_bits_per_weight = bits->model;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }

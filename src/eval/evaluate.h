@@ -26,7 +26,8 @@ struct Evaluation {
   std::optional<double> kl_standard_error;
   std::optional<double> top1_agreement;  // share of positions, 0..1
   std::optional<double> reference_perplexity;
-  double bits_per_weight = 0;  // of the block linears as stored
+  double bits_per_weight = 0;        // of the block linears as stored
+  double model_bits_per_weight = 0;  // of these, the embedding and the head
   double seconds = 0;
 };
 
@@ -40,7 +41,13 @@ Result<Evaluation> evaluate(const ReferenceModel& model, const ReferenceModel* r
                             std::span<const std::vector<TokenId>> windows,
                             const ReferenceModel::Progress& on_block, KvType kv = KvType::f32);
 
-// Bits that a checkpoint stores for each weight of its block linears (biases not counted).
-Result<double> bits_per_weight(const ReferenceModel& model);
+// Bits that a checkpoint stores for each weight: of its block linears, by which methods are
+// compared, and of those with the embedding and the head, by which a model fits a machine or not.
+// Norms and biases are not counted.
+struct StoredBits {
+  double linears = 0;
+  double model = 0;
+};
+Result<StoredBits> bits_per_weight(const ReferenceModel& model);
 
 }  // namespace lowbit

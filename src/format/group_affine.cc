@@ -103,6 +103,13 @@ std::vector<float> GroupAffineWeight::dequantize() const {
   return weight;
 }
 
+DType scale_type_of(std::span<const float> scales) {
+  constexpr float kLowest = 0x1p-14F, kHighest = 65504.0F;
+  const bool fits = std::all_of(scales.begin(), scales.end(),
+                                [](float s) { return s >= kLowest && s <= kHighest; });
+  return fits ? DType::f16 : DType::bf16;
+}
+
 GroupAffineWeight quantize_group_affine(std::span<const float> weight, std::int64_t out,
                                         std::int64_t in, WeightScheme scheme,
                                         std::span<const float> scales, std::span<const float> zeros,

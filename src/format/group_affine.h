@@ -37,6 +37,10 @@ struct GroupAffineWeight {
   std::vector<float> dequantize() const;  // [out, in]
 };
 
+// How scales are stored: float16, whose 11 bits keep what a search or training found, where all of
+// them are normal numbers there; else bfloat16.
+DType scale_type_of(std::span<const float> scales);
+
 // Codes for given scales and zeros, rounding half to even: code = clamp(round(w / s) + z).
 // `scales` are first rounded to scale_type, so that what is coded is what is stored; one that would
 // become zero or infinite there takes the nearest finite value of its sign instead. No NaN may come

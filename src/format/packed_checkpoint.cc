@@ -12,6 +12,8 @@
 namespace lowbit {
 namespace {
 
+std::size_t index(std::int64_t value) { return static_cast<std::size_t>(value); }
+
 template <typename T>
 std::vector<T> values(std::span<const std::byte> bytes) {  // files give no alignment: copy
   std::vector<T> result(bytes.size() / sizeof(T));
@@ -19,54 +21,53 @@ std::vector<T> values(std::span<const std::byte> bytes) {  // files give no alig
   return result;
 }
 
-// Reads the tensors of one linear; each function names the linear in its errors.
-class LinearReader {
+// Finds and checks the tensors of one linear; each function names the linear in its errors.
+class PartsFinder {
  public:
-  LinearReader(const Checkpoint& checkpoint, const std::string& linear, std::int64_t out,
-               std::int64_t in, const WeightScheme& scheme)
-      : checkpoint_(checkpoint), linear_(linear) {
-    weight_.out = out;
-    weight_.in = in;
-    weight_.bits = scheme.bits;
-    weight_.symmetric = scheme.symmetric;
-    weight_.group_size = scheme.group_size == 0 || scheme.group_size > in ? in : scheme.group_size;
+  PartsFinder(const Checkpoint& checkpoint, const std::string& linear, std::int64_t out,
+              std::int64_t in, const WeightScheme& scheme)
+      : checkpoint_(checkpoint) {
+    parts_.linear = linear;
+    parts_.out = out;
+    parts_.in = in;
+    parts_.scheme = scheme;
+    if (scheme.group_size == 0 || scheme.group_size > in) parts_.scheme.group_size = in;
   }
 
-  Result<GroupAffineWeight> read() {
+  Result<PackedParts> find() {
     if (Status status = check_scheme(); !status) return status.error();
     if (Status status = check_no_other_weight(); !status) return status.error();
     if (Status status = check_shape_tensor(); !status) return status.error();
-    // All descriptions are checked before any data is touched.
-    Result<Checkpoint::Tensor> codes = find_codes();
+    const Result<Checkpoint::Tensor> codes = find_codes();
     if (!codes) return codes.error();
-    Result<Checkpoint::Tensor> scales = find_scales();
+    parts_.codes = *codes;
+    const Result<Checkpoint::Tensor> scales = tensor(
+        "weight_scale", {DType::bf16, DType::f16, DType::f32}, {parts_.out, parts_.groups()});
     if (!scales) return scales.error();
-    std::optional<Checkpoint::Tensor> zeros;
-    if (!weight_.symmetric) {
-      Result<Checkpoint::Tensor> found =
-          tensor("weight_zero_point", {DType::i32}, {zero_words(), weight_.groups()});
-      if (!found) return found.error();
-      zeros = *found;
-    }
-    take_codes(*codes);
-    if (Status status = take_scales(*scales); !status) return status.error();
-    take_zeros(zeros);
-    return std::move(weight_);
+    parts_.scales = *scales;
+    if (parts_.scheme.symmetric) return std::move(parts_);
+    const Result<Checkpoint::Tensor> zeros =
+        tensor("weight_zero_point", {DType::i32}, {zero_words(), parts_.groups()});
+    if (!zeros) return zeros.error();
+    parts_.zeros = *zeros;
+    return std::move(parts_);
   }
 
  private:
-  std::string name(std::string_view part) const { return fmt::format("{}.{}", linear_, part); }
+  std::string name(std::string_view part) const {
+    return fmt::format("{}.{}", parts_.linear, part);
+  }
 
   Status check_scheme() const {
-    if (weight_.bits < 2 || weight_.bits > 8) {
-      return bad_input(
-          "packed/bad-config",
-          fmt::format("linear '{}': {} bits a weight; 2 to 8 can be read", linear_, weight_.bits));
-    }
-    if (weight_.group_size <= 0 || weight_.in % weight_.group_size != 0) {
+    if (parts_.scheme.bits < 2 || parts_.scheme.bits > 8) {
       return bad_input("packed/bad-config",
-                       fmt::format("linear '{}': groups of {} do not divide its {} inputs", linear_,
-                                   weight_.group_size, weight_.in));
+                       fmt::format("linear '{}': {} bits a weight; 2 to 8 can be read",
+                                   parts_.linear, parts_.scheme.bits));
+    }
+    if (parts_.scheme.group_size <= 0 || parts_.in % parts_.scheme.group_size != 0) {
+      return bad_input("packed/bad-config",
+                       fmt::format("linear '{}': groups of {} do not divide its {} inputs",
+                                   parts_.linear, parts_.scheme.group_size, parts_.in));
     }
     return {};
   }
@@ -76,14 +77,14 @@ class LinearReader {
       return bad_input("packed/both-weights",
                        fmt::format("linear '{}' has both 'weight' and 'weight_packed'; one of them "
                                    "is left over from another export",
-                                   linear_));
+                                   parts_.linear));
     }
     if (checkpoint_.has(name("weight_g_idx"))) {
       return bad_input(
           "packed/unsupported-method",
           fmt::format("linear '{}' has 'weight_g_idx' (activation order by group), which "
                       "is not read; export it with actorder null or \"static\"",
-                      linear_));
+                      parts_.linear));
     }
     return {};
   }
@@ -92,10 +93,10 @@ class LinearReader {
     Result<Checkpoint::Tensor> shape = tensor("weight_shape", {DType::i64}, {2});
     if (!shape) return shape.error();
     const std::vector<std::int64_t> stored = values<std::int64_t>(shape->bytes);
-    if (stored != std::vector<std::int64_t>{weight_.out, weight_.in}) {
+    if (stored != std::vector<std::int64_t>{parts_.out, parts_.in}) {
       return bad_input("packed/wrong-shape",
                        fmt::format("tensor '{}' says {}; the model's config says [{}, {}]",
-                                   name("weight_shape"), stored, weight_.out, weight_.in));
+                                   name("weight_shape"), stored, parts_.out, parts_.in));
     }
     return {};
   }
@@ -128,90 +129,98 @@ class LinearReader {
   // The column count tells the dense stream from the older one; a mismatch is told of the dense
   // one.
   Result<Checkpoint::Tensor> find_codes() {
-    const std::int64_t older = words_per_row_whole_codes(weight_.in, weight_.bits);
-    const std::int64_t dense = words_per_row(weight_.in, weight_.bits);
+    const std::int64_t older = words_per_row_whole_codes(parts_.in, parts_.scheme.bits);
+    const std::int64_t dense = words_per_row(parts_.in, parts_.scheme.bits);
     if (checkpoint_.has(name("weight_packed"))) {
       Result<Checkpoint::Tensor> found = checkpoint_.tensor(name("weight_packed"));
       if (!found) return found;
-      whole_codes_ =
-          older != dense && found->info->shape == std::vector<std::int64_t>{weight_.out, older};
+      parts_.whole_codes =
+          older != dense && found->info->shape == std::vector<std::int64_t>{parts_.out, older};
     }
-    return tensor("weight_packed", {DType::i32}, {weight_.out, whole_codes_ ? older : dense});
-  }
-
-  Result<Checkpoint::Tensor> find_scales() const {
-    return tensor("weight_scale", {DType::bf16, DType::f16, DType::f32},
-                  {weight_.out, weight_.groups()});
+    return tensor("weight_packed", {DType::i32}, {parts_.out, parts_.whole_codes ? older : dense});
   }
 
   std::int64_t zero_words() const {
-    return whole_codes_ ? words_per_row_whole_codes(weight_.out, weight_.bits)
-                        : words_per_row(weight_.out, weight_.bits);
-  }
-
-  std::vector<std::uint8_t> unpack(std::span<const std::int32_t> words, std::int64_t rows,
-                                   std::int64_t columns) const {
-    return whole_codes_ ? unpack_rows_whole_codes(words, rows, columns, weight_.bits)
-                        : unpack_rows(words, rows, columns, weight_.bits);
-  }
-
-  void take_codes(const Checkpoint::Tensor& packed) {
-    weight_.codes = unpack(values<std::int32_t>(packed.bytes), weight_.out, weight_.in);
-  }
-
-  Status take_scales(const Checkpoint::Tensor& stored) {
-    weight_.scale_type = stored.info->dtype;
-    if (weight_.scale_type == DType::f32) {
-      weight_.scales = values<float>(stored.bytes);
-    } else {
-      for (const std::uint16_t half : values<std::uint16_t>(stored.bytes)) {
-        weight_.scales.push_back(weight_.scale_type == DType::bf16 ? bf16_to_float(half)
-                                                                   : f16_to_float(half));
-      }
-    }
-    for (std::size_t i = 0; i < weight_.scales.size(); ++i) {
-      if (std::isfinite(weight_.scales[i]) && weight_.scales[i] != 0.0F) continue;
-      const std::size_t groups = static_cast<std::size_t>(weight_.groups());
-      return bad_input(
-          "packed/bad-scale",
-          fmt::format("linear '{}': the scale of row {}, group {} is {}; scales are "
-                      "finite and not zero; the file is damaged or its writer is wrong",
-                      linear_, i / groups, i % groups, weight_.scales[i]));
-    }
-    return {};
-  }
-
-  void take_zeros(const std::optional<Checkpoint::Tensor>& stored) {
-    const auto count = static_cast<std::size_t>(weight_.out * weight_.groups());
-    if (!stored) {
-      weight_.zeros.assign(count, static_cast<std::uint8_t>(1U << (weight_.bits - 1)));
-      return;
-    }
-    // One stream down `out` for each group column: turn the words, unpack, turn the zeros back.
-    const std::vector<std::int32_t> words = values<std::int32_t>(stored->bytes);
-    const auto groups = static_cast<std::size_t>(weight_.groups());
-    const std::size_t rows = words.size() / groups;
-    std::vector<std::int32_t> columns(words.size());
-    for (std::size_t row = 0; row < rows; ++row) {
-      for (std::size_t group = 0; group < groups; ++group) {
-        columns[group * rows + row] = words[row * groups + group];
-      }
-    }
-    const std::vector<std::uint8_t> turned = unpack(columns, weight_.groups(), weight_.out);
-    const auto out = static_cast<std::size_t>(weight_.out);
-    weight_.zeros.resize(count);
-    for (std::size_t o = 0; o < out; ++o) {
-      for (std::size_t group = 0; group < groups; ++group) {
-        weight_.zeros[o * groups + group] = turned[group * out + o];
-      }
-    }
+    return parts_.whole_codes ? words_per_row_whole_codes(parts_.out, parts_.scheme.bits)
+                              : words_per_row(parts_.out, parts_.scheme.bits);
   }
 
   const Checkpoint& checkpoint_;
-  const std::string& linear_;
-  GroupAffineWeight weight_;
-  bool whole_codes_ = false;  // the stream of older writers
+  PackedParts parts_;
 };
+
+std::vector<std::uint8_t> unpack(const PackedParts& parts, std::span<const std::int32_t> words,
+                                 std::int64_t rows, std::int64_t columns) {
+  return parts.whole_codes ? unpack_rows_whole_codes(words, rows, columns, parts.scheme.bits)
+                           : unpack_rows(words, rows, columns, parts.scheme.bits);
+}
+
+// The scales from the `first` on, checked.
+Status read_scales(const PackedParts& parts, std::int64_t first, std::span<float> scales) {
+  const DType type = parts.scales.info->dtype;
+  const std::byte* stored = parts.scales.bytes.data() + index(first) * size_bytes(type);
+  for (std::size_t i = 0; i < scales.size(); ++i) {
+    if (type == DType::f32) {
+      std::memcpy(&scales[i], stored + 4 * i, 4);
+    } else {
+      std::uint16_t half = 0;
+      std::memcpy(&half, stored + 2 * i, 2);
+      scales[i] = type == DType::bf16 ? bf16_to_float(half) : f16_to_float(half);
+    }
+    if (std::isfinite(scales[i]) && scales[i] != 0.0F) continue;
+    const std::int64_t at = first + static_cast<std::int64_t>(i);
+    return bad_input(
+        "packed/bad-scale",
+        fmt::format("linear '{}': the scale of row {}, group {} is {}; scales are "
+                    "finite and not zero; the file is damaged or its writer is wrong",
+                    parts.linear, at / parts.groups(), at % parts.groups(), scales[i]));
+  }
+  return {};
+}
+
+std::uint8_t middle_code(const WeightScheme& scheme) {
+  return static_cast<std::uint8_t>(1U << (scheme.bits - 1));
+}
+
+std::vector<std::uint8_t> read_zeros(const PackedParts& parts) {
+  const std::size_t groups = index(parts.groups());
+  const std::size_t out = index(parts.out);
+  if (!parts.zeros) return std::vector<std::uint8_t>(out * groups, middle_code(parts.scheme));
+  // One stream down `out` for each group column: turn the words, unpack, turn the zeros back.
+  const std::vector<std::int32_t> words = values<std::int32_t>(parts.zeros->bytes);
+  const std::size_t rows = words.size() / groups;
+  std::vector<std::int32_t> columns(words.size());
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (std::size_t group = 0; group < groups; ++group) {
+      columns[group * rows + row] = words[row * groups + group];
+    }
+  }
+  const std::vector<std::uint8_t> turned = unpack(parts, columns, parts.groups(), parts.out);
+  std::vector<std::uint8_t> zeros(out * groups);
+  for (std::size_t o = 0; o < out; ++o) {
+    for (std::size_t group = 0; group < groups; ++group) {
+      zeros[o * groups + group] = turned[group * out + o];
+    }
+  }
+  return zeros;
+}
+
+// One zero point, from the one or two words of its group's stream that hold it.
+int zero_at(const PackedParts& parts, std::int64_t row, std::int64_t group) {
+  const int bits = parts.scheme.bits;
+  if (!parts.zeros) return middle_code(parts.scheme);
+  const auto word = [&](std::int64_t at) {
+    std::uint32_t value = 0;
+    std::memcpy(&value, parts.zeros->bytes.data() + 4 * index(at * parts.groups() + group), 4);
+    return std::uint64_t{value};
+  };
+  const std::int64_t per_word = 32 / bits;
+  const std::int64_t at = parts.whole_codes ? row / per_word : row * bits / 32;
+  const std::int64_t shift = parts.whole_codes ? row % per_word * bits : row * bits % 32;
+  std::uint64_t held = word(at);
+  if (shift + bits > 32) held |= word(at + 1) << 32;
+  return static_cast<int>(held >> shift & ((1U << bits) - 1U));
+}
 
 }  // namespace
 
@@ -221,6 +230,28 @@ PackedTensors::PackedTensors(const std::string& linear, const GroupAffineWeight&
       scale_type_(weight.scale_type),
       packed_(pack(weight)),
       shape_{weight.out, weight.in} {}
+
+void PackedTensors::reserve(std::int64_t rows) {
+  const auto grow = [&](auto& part) {
+    part.reserve(part.size() * index(rows) / index(shape_[0]) + part.size());
+  };
+  grow(packed_.weight_packed);
+  grow(packed_.weight_scale);
+  grow(packed_.weight_zero_point);
+}
+
+void PackedTensors::append(const GroupAffineWeight& rows) {
+  CHECK(shape_[0] % 32 == 0 && rows.in == shape_[1] && rows.groups() == groups_ &&
+        rows.scale_type == scale_type_);
+  const PackedGroupAffine more = pack(rows);
+  const auto join = [](auto& part, const auto& next) {
+    part.insert(part.end(), next.begin(), next.end());
+  };
+  join(packed_.weight_packed, more.weight_packed);
+  join(packed_.weight_scale, more.weight_scale);
+  join(packed_.weight_zero_point, more.weight_zero_point);
+  shape_[0] += rows.out;
+}
 
 std::vector<TensorToWrite> PackedTensors::tensors() const {
   const std::int64_t out = shape_[0];
@@ -247,7 +278,47 @@ Result<GroupAffineWeight> read_group_affine(const Checkpoint& checkpoint, const 
                                             std::int64_t out, std::int64_t in,
                                             const WeightScheme& scheme) {
   CHECK(out > 0 && in > 0);
-  return LinearReader(checkpoint, linear, out, in, scheme).read();
+  const Result<PackedParts> parts = PartsFinder(checkpoint, linear, out, in, scheme).find();
+  if (!parts) return parts.error();
+  GroupAffineWeight weight;
+  weight.out = out;
+  weight.in = in;
+  weight.bits = scheme.bits;
+  weight.symmetric = scheme.symmetric;
+  weight.group_size = parts->scheme.group_size;
+  weight.scale_type = parts->scales.info->dtype;
+  weight.codes = unpack(*parts, values<std::int32_t>(parts->codes.bytes), out, in);
+  weight.scales.resize(index(out * weight.groups()));
+  if (Status status = read_scales(*parts, 0, weight.scales); !status) return status.error();
+  weight.zeros = read_zeros(*parts);
+  return weight;
+}
+
+Result<PackedRows> PackedRows::open(const Checkpoint& checkpoint, const std::string& linear,
+                                    std::int64_t out, std::int64_t in, const WeightScheme& scheme) {
+  CHECK(out > 0 && in > 0);
+  Result<PackedParts> parts = PartsFinder(checkpoint, linear, out, in, scheme).find();
+  if (!parts) return std::move(parts).error();
+  return PackedRows(*std::move(parts));
+}
+
+Status PackedRows::decode(std::int64_t row, std::span<float> values_of_row) const {
+  CHECK(row >= 0 && row < parts_.out && std::ssize(values_of_row) == parts_.in);
+  const std::size_t row_bytes = parts_.codes.bytes.size() / index(parts_.out);
+  const std::vector<std::int32_t> words =
+      values<std::int32_t>(parts_.codes.bytes.subspan(index(row) * row_bytes, row_bytes));
+  const std::vector<std::uint8_t> codes = unpack(parts_, words, 1, parts_.in);
+  std::vector<float> scales(index(parts_.groups()));
+  Status read = read_scales(parts_, row * parts_.groups(), scales);
+  if (!read) return read;
+  for (std::int64_t group = 0; group < parts_.groups(); ++group) {
+    const int zero = zero_at(parts_, row, group);
+    const std::size_t first = index(group * parts_.scheme.group_size);
+    for (std::size_t i = first; i < first + index(parts_.scheme.group_size); ++i) {
+      values_of_row[i] = static_cast<float>(codes[i] - zero) * scales[index(group)];
+    }
+  }
+  return {};
 }
 
 }  // namespace lowbit

@@ -24,14 +24,17 @@ struct LinearScheme {
   bool operator==(const LinearScheme&) const = default;
 };
 
-// Which linears of a checkpoint are quantized and how; empty for a float checkpoint.
+// Which linears of a checkpoint are quantized and how, the embedding among them: its table is a
+// weight like theirs. Empty for a float checkpoint.
 class QuantizationMap {
  public:
   // Reads quantization_config and the lowbit key; an empty map when the config has neither.
-  // `linears`: all linear module names, to resolve class and regex targets. A group that no linear
-  // of ours matches is no error: it may speak of modules that we do not know.
+  // `linears`: all linear module names, to resolve class and regex targets; `embedding`: that of
+  // the embedding, empty where it is not known. A group that no module of ours matches is no error:
+  // it may speak of modules that we do not know.
   static Result<QuantizationMap> read(const OrderedJson& config,
-                                      const std::vector<std::string>& linears);
+                                      const std::vector<std::string>& linears,
+                                      const std::string& embedding = {});
 
   void set(std::string linear, LinearScheme scheme);  // a scheme of 16-bit weights is not entered
   const LinearScheme* find(const std::string& linear) const;  // null: a float linear
@@ -50,6 +53,11 @@ class QuantizationMap {
 class PackedTensors {
  public:
   PackedTensors(const std::string& linear, const GroupAffineWeight& weight);
+  // A weight that is packed in runs of rows, for one that is too large to be held otherwise: the
+  // first run is the constructor's; all but the last have a multiple of 32 rows, because 32 zero
+  // points fill whole words. `reserve` takes the memory of so many rows at once.
+  void reserve(std::int64_t rows);
+  void append(const GroupAffineWeight& rows);
   std::vector<TensorToWrite> tensors()
       const;  // weight_packed, weight_scale, [weight_zero_point], weight_shape
 
@@ -66,6 +74,34 @@ class PackedTensors {
 Result<GroupAffineWeight> read_group_affine(const Checkpoint& checkpoint, const std::string& linear,
                                             std::int64_t out, std::int64_t in,
                                             const WeightScheme& scheme);
+
+// The tensors of one quantized linear in a checkpoint, whose mapping they borrow: each has the
+// dtype and shape that the scheme asks for; their data has not been touched.
+struct PackedParts {
+  std::string linear;
+  std::int64_t out = 0;
+  std::int64_t in = 0;
+  WeightScheme scheme;       // group_size: that of the weight, never 0
+  bool whole_codes = false;  // the stream of older writers
+  Checkpoint::Tensor codes, scales;
+  std::optional<Checkpoint::Tensor> zeros;
+
+  std::int64_t groups() const { return in / scheme.group_size; }
+};
+
+// Rows of a quantized weight, decoded from the mapped file one at a time: an embedding, of whose
+// table a text needs a few rows.
+class PackedRows {
+ public:
+  static Result<PackedRows> open(const Checkpoint& checkpoint, const std::string& linear,
+                                 std::int64_t out, std::int64_t in, const WeightScheme& scheme);
+  // Writes the row's [in] values. "packed/bad-scale" where one of its scales is damaged.
+  Status decode(std::int64_t row, std::span<float> values) const;
+
+ private:
+  explicit PackedRows(PackedParts parts) : parts_(std::move(parts)) {}
+  PackedParts parts_;
+};
 
 // What stands under "lowbit" in config.json: all that quantization_config cannot say. Readers of
 // other programs skip the key; ours refuses a version that it does not know.

@@ -266,28 +266,33 @@ Result<Group> read_group(const std::string& name, const OrderedJson& json,
   return group;
 }
 
-Result<TargetMatch> closest(const std::vector<TargetPattern>& targets, const std::string& linear) {
+struct Module {
+  std::string name;
+  ModuleClass kind = ModuleClass::linear;
+};
+
+Result<TargetMatch> closest(const std::vector<TargetPattern>& targets, const Module& module) {
   TargetMatch best = TargetMatch::none;
   for (const TargetPattern& target : targets) {
-    Result<TargetMatch> match = target.match(linear);
+    Result<TargetMatch> match = target.match(module.name, module.kind);
     if (!match) return match;
     best = std::max(best, *match);
   }
   return best;
 }
 
-// The group whose target names the linear most closely; null when none does.
-Result<const Group*> group_of(const std::string& linear, const std::vector<Group>& groups) {
+// The group whose target names the module most closely; null when none does.
+Result<const Group*> group_of(const Module& module, const std::vector<Group>& groups) {
   const Group* best = nullptr;
   TargetMatch best_match = TargetMatch::none;
   for (const Group& group : groups) {
-    const Result<TargetMatch> match = closest(group.targets, linear);
+    const Result<TargetMatch> match = closest(group.targets, module);
     if (!match) return match.error();
     if (*match == TargetMatch::none || *match < best_match) continue;
     if (*match == best_match && best->scheme != group.scheme) {
       return bad_config("quantization_config.config_groups",
-                        fmt::format("linear '{}' is matched by both {} and {}, which differ",
-                                    linear, best->name, group.name));
+                        fmt::format("module '{}' is matched by both {} and {}, which differ",
+                                    module.name, best->name, group.name));
     }
     best = &group;
     best_match = *match;
@@ -364,7 +369,8 @@ OrderedJson group_json(const LinearScheme& scheme, const std::vector<std::string
 }  // namespace
 
 Result<QuantizationMap> QuantizationMap::read(const OrderedJson& config,
-                                              const std::vector<std::string>& linears) {
+                                              const std::vector<std::string>& linears,
+                                              const std::string& embedding) {
   QuantizationMap result;
   if (!config.is_object()) return bad_config("the file", "is no object");
   const Result<std::optional<LowbitInfo>> info = LowbitInfo::read(config);
@@ -395,11 +401,14 @@ Result<QuantizationMap> QuantizationMap::read(const OrderedJson& config,
   if (!ignored) return ignored.error();
 
   const bool rules_known = info->has_value() && config.find("lowbit")->contains("activations");
-  for (const std::string& linear : linears) {
-    const Result<TargetMatch> ignore = closest(*ignored, linear);
+  std::vector<Module> modules;
+  for (const std::string& linear : linears) modules.push_back({linear, ModuleClass::linear});
+  if (!embedding.empty()) modules.push_back({embedding, ModuleClass::embedding});
+  for (const Module& module : modules) {
+    const Result<TargetMatch> ignore = closest(*ignored, module);
     if (!ignore) return ignore.error();
     if (*ignore != TargetMatch::none) continue;
-    const Result<const Group*> group = group_of(linear, groups);
+    const Result<const Group*> group = group_of(module, groups);
     if (!group) return group.error();
     if (*group == nullptr) continue;
     const ActivationScheme& activation = (*group)->scheme.activation;
@@ -409,7 +418,7 @@ Result<QuantizationMap> QuantizationMap::read(const OrderedJson& config,
           "asymmetric activations are read only where the 'lowbit' key tells the rule "
           "for their zero point");
     }
-    result.set(linear, (*group)->scheme);
+    result.set(module.name, (*group)->scheme);
   }
   return result;
 }

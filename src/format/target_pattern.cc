@@ -18,7 +18,10 @@ constexpr std::uint32_t kDepthLimit = 10'000;
 constexpr std::uint32_t kHeapLimitKib = 16 * 1024;
 
 constexpr std::string_view kPatternMark = "re:";
-constexpr std::string_view kLinearClass = "Linear";
+
+std::string_view class_name(ModuleClass kind) {
+  return kind == ModuleClass::linear ? "Linear" : "Embedding";
+}
 
 template <auto function>
 struct Release {
@@ -84,10 +87,10 @@ Result<TargetPattern> TargetPattern::parse(std::string_view target) {
   return result;
 }
 
-Result<TargetMatch> TargetPattern::match(const std::string& module) const {
+Result<TargetMatch> TargetPattern::match(const std::string& module, ModuleClass kind) const {
   if (regex_ == nullptr) {
     if (text_ == module) return TargetMatch::exact;
-    return text_ == kLinearClass ? TargetMatch::by_class : TargetMatch::none;
+    return text_ == class_name(kind) ? TargetMatch::by_class : TargetMatch::none;
   }
   const int found = pcre2_match(regex_->code.get(), reinterpret_cast<PCRE2_SPTR>(module.data()),
                                 module.size(), 0, 0, regex_->data.get(), regex_->limits.get());

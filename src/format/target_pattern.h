@@ -10,6 +10,9 @@
 
 namespace lowbit {
 
+// What a module is: the classes that a target may name.
+enum class ModuleClass { linear, embedding };
+
 // How closely a target names a module; a closer one wins (exact, then pattern, then class).
 enum class TargetMatch { none, by_class, by_pattern, exact };
 
@@ -21,8 +24,8 @@ class TargetPattern {
   TargetPattern(TargetPattern&&) noexcept;
   TargetPattern& operator=(TargetPattern&&) noexcept;
 
-  // `module` is the name of a linear. A pattern that exceeds the work limit is packed/bad-config.
-  Result<TargetMatch> match(const std::string& module) const;
+  // A pattern that exceeds the work limit is packed/bad-config.
+  Result<TargetMatch> match(const std::string& module, ModuleClass kind) const;
 
  private:
   struct Regex;

@@ -18,10 +18,11 @@
 namespace lowbit {
 namespace {
 
-// What the model must hold: float tensors by name with their shapes, and its linears.
+// What the model must hold: float tensors by name with their shapes, its linears, its embedding.
 struct Expected {
   std::map<std::string, std::vector<std::int64_t>> tensors;
   std::vector<LinearSpec> linears;
+  LinearSpec embedding;
 
   void add(const NormSpec& norm, NormKind kind) {
     tensors[norm.name + ".weight"] = {norm.width};
@@ -31,7 +32,7 @@ struct Expected {
 
 Expected expected_of(const ModelSpec& spec) {
   Expected expected;
-  expected.tensors[spec.embedding_name + ".weight"] = {spec.vocabulary, spec.hidden};
+  expected.embedding = {.name = spec.embedding_name, .out = spec.vocabulary, .in = spec.hidden};
   if (!spec.position_name.empty()) {
     expected.tensors[spec.position_name + ".weight"] = {spec.max_positions + spec.position_offset,
                                                         spec.hidden};
@@ -91,7 +92,8 @@ class Verifier {
     const Expected expected = expected_of(*spec);
     std::vector<std::string> linears;
     for (const LinearSpec& linear : expected.linears) linears.push_back(linear.name);
-    const Result<QuantizationMap> map = QuantizationMap::read(checkpoint_.config(), linears);
+    const Result<QuantizationMap> map =
+        QuantizationMap::read(checkpoint_.config(), linears, expected.embedding.name);
     if (!map) return map.error();
     const Result<std::optional<LowbitInfo>> info = LowbitInfo::read(checkpoint_.config());
     if (!info) return info.error();
@@ -100,6 +102,7 @@ class Verifier {
     check_values();
     for (const auto& [name, shape] : expected.tensors) check_tensor(name, shape);
     for (const LinearSpec& linear : expected.linears) check_linear(linear, map->find(linear.name));
+    check_linear(expected.embedding, map->find(expected.embedding.name));
     check_no_unknown(spec->tied_head);
     return {};
   }

@@ -43,7 +43,7 @@ void search_range(const RangeSearch& how, std::int64_t begin, std::int64_t end, 
     Candidate best = full;
     float lowest = error_of(full, top, size, w, h);
     for (int step = 0; step <= steps; ++step) {
-      for (int offset = -1; offset <= 1; ++offset) {
+      for (int offset = -how.zero_reach; offset <= how.zero_reach; ++offset) {
         const Candidate c{full.scale * (1.0F - 0.01F * static_cast<float>(step)),
                           clamp_code(full.zero + static_cast<float>(offset), top)};
         const float error = error_of(c, top, size, w, h);

@@ -12,12 +12,13 @@ struct RangeSearch {
   FakeQuantGroups groups;
   std::int64_t groups_per_row = 1;
   float smallest_share =
-      0.6F;  // scales from the full range's down to this share of it, in steps of 1 %
+      0.6F;            // scales from the full range's down to this share of it, in steps of 1 %
+  int zero_reach = 1;  // zero points tried beside the full range's; symmetric grids: 0
 };
 
 // For groups [begin, end) of `weight`: scale and zero hold the full range's values on entry (zero
 // integral) and the best ones on return: least sum importance_j (w'_j - w_j)^2 over scale * r and
-// zero + {-1, 0, 1} within the codes. Ties keep the wider range.
+// zero + {-reach .. reach} within the codes. Ties keep the wider range.
 void search_range(const RangeSearch& how, std::int64_t begin, std::int64_t end,
                   const float* weight,      // [rows, groups_per_row * group_size]
                   const float* importance,  // [groups_per_row * group_size]

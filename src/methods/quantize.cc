@@ -20,8 +20,8 @@ Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
                            " learns from text and was given none; pass --calib FILE or "
                            "--calib self");
   }
-  std::vector<BlockPass> passes = {range_pass(plan.recipe.range)};
-  for (const LearnSpec& learn : plan.recipe.learn) passes.push_back(learn_pass(learn));
+  PipelinePasses passes{.block = {range_pass(plan.recipe.range)}, .table = squared_error_range};
+  for (const LearnSpec& learn : plan.recipe.learn) passes.block.push_back(learn_pass(learn));
   return run_pipeline(checkpoint, plan, windows, options, passes);
 }
 

@@ -81,7 +81,8 @@ GroupParameters importance_search_range(const Tensor& weight, const WeightScheme
   const std::int64_t groups = scale.size(1);
   const RangeSearch how{.groups = {.group_size = weight.size(1) / groups, .bits = scheme.bits},
                         .groups_per_row = groups,
-                        .smallest_share = smallest_share(scheme.bits)};
+                        .smallest_share = smallest_share(scheme.bits),
+                        .zero_reach = scheme.symmetric ? 0 : 1};
   at::parallel_for(0, scale.numel(), 16, [&](std::int64_t begin, std::int64_t end) {
     search_range(how, begin, end, values.data_ptr<float>(), weights_of_inputs.data_ptr<float>(),
                  scale.data_ptr<float>(), zero.data_ptr<float>());
@@ -89,6 +90,10 @@ GroupParameters importance_search_range(const Tensor& weight, const WeightScheme
   best.scale = scale.to(weight.device());
   best.zero = zero.to(weight.device());
   return best;
+}
+
+GroupParameters squared_error_range(const Tensor& weight, const WeightScheme& scheme) {
+  return importance_search_range(weight, scheme, at::ones({weight.size(1)}, at::kFloat));
 }
 
 namespace {

@@ -20,6 +20,10 @@ GroupParameters mse_search_range(const Tensor& weight, const WeightScheme& schem
 GroupParameters importance_search_range(const Tensor& weight, const WeightScheme& scheme,
                                         const Tensor& importance);  // [in]
 
+// The same where every input matters alike: least squared error. What a table gets, since no stream
+// shows the inputs of an embedding.
+GroupParameters squared_error_range(const Tensor& weight, const WeightScheme& scheme);
+
 BlockPass range_pass(RangeMethod method);
 
 }  // namespace lowbit

@@ -24,6 +24,10 @@ constexpr std::uint64_t kPlainBaseBytes = 48'000'000;
 constexpr double kFlopsPerThread = 1e11;
 constexpr double kExponentialsPerThread = 1.2e9;
 constexpr double kRoundedWeightsPerThread = 3e7;
+constexpr double kSearchedWeightsPerThread = 1e7;
+
+// Values of a table that are in float32 at a time (calib/table.cc), a few copies of each.
+constexpr std::uint64_t kTableRunBytes = 4 * kFloatBytes << 22;
 
 std::uint64_t words(std::int64_t count, int bits) {
   return (static_cast<std::uint64_t>(count) * static_cast<std::uint64_t>(bits) + 31) / 32;
@@ -78,42 +82,57 @@ Result<std::uint64_t> other_files_bytes(const Checkpoint& checkpoint) {
   return total;
 }
 
-Result<DType> float_type_of(const Checkpoint& checkpoint, const LinearSpec& linear) {
-  const Result<Checkpoint::Tensor> tensor = checkpoint.tensor(linear.name + ".weight");
-  if (!tensor) return tensor.error();
-  return tensor->info->dtype;
-}
-
-// Output: every tensor of the source as it is, but the quantized weights in their packed form.
-Status estimate_output(Plan& plan, const Checkpoint& checkpoint) {
-  std::uint64_t source_bytes = 0;
+// The tensors of the output: those of the source as they are, but quantized weights in their packed
+// form.
+struct OutputSize {
+  std::uint64_t bytes = 0;
   std::uint64_t tensors = 0;
-  for (const SafetensorsFile& shard : checkpoint.shards()) {
-    for (const TensorInfo& tensor : shard.tensors()) source_bytes += tensor.size_bytes();
-    tensors += shard.tensors().size();
+
+  static OutputSize of_source(const Checkpoint& checkpoint) {
+    OutputSize size;
+    for (const SafetensorsFile& shard : checkpoint.shards()) {
+      for (const TensorInfo& tensor : shard.tensors()) size.bytes += tensor.size_bytes();
+      size.tensors += shard.tensors().size();
+    }
+    return size;
   }
+
+  // Puts the stored form of a weight in the place of its float tensor; returns its bits.
+  Result<std::uint64_t> replace(const Checkpoint& checkpoint, const LinearSpec& linear,
+                                const WeightScheme& scheme) {
+    const Result<Checkpoint::Tensor> source = checkpoint.tensor(linear.name + ".weight");
+    if (!source) return source.error();
+    const std::uint64_t stored = stored_bits(linear, scheme, source->info->dtype);
+    bytes += stored / 8;
+    bytes -= source->info->size_bytes();
+    if (scheme.quantized()) tensors += scheme.symmetric ? 2 : 3;
+    return stored;
+  }
+};
+
+Status estimate_output(Plan& plan, const Checkpoint& checkpoint) {
+  OutputSize size = OutputSize::of_source(checkpoint);
   double bits = 0;
   double weights = 0;
-  std::int64_t saved = 0;
   for (const PlannedBlock& block : plan.blocks) {
     for (const PlannedLinear& planned : block.linears) {
-      const Result<DType> type = float_type_of(checkpoint, planned.linear);
-      if (!type) return type.error();
-      const std::uint64_t count =
-          static_cast<std::uint64_t>(planned.linear.out * planned.linear.in);
-      const std::uint64_t stored = stored_bits(planned.linear, planned.scheme.weight, *type);
-      bits += static_cast<double>(stored);
-      weights += static_cast<double>(count);
-      saved += static_cast<std::int64_t>(count * size_bytes(*type)) -
-               static_cast<std::int64_t>(stored / 8);
-      if (planned.scheme.weight.quantized()) tensors += planned.scheme.weight.symmetric ? 2 : 3;
+      const Result<std::uint64_t> stored =
+          size.replace(checkpoint, planned.linear, planned.scheme.weight);
+      if (!stored) return stored.error();
+      bits += static_cast<double>(*stored);
+      weights += static_cast<double>(planned.linear.out * planned.linear.in);
     }
+  }
+  for (PlannedTable& table : plan.tables) {
+    const Result<std::uint64_t> stored =
+        size.replace(checkpoint, table.linear, table.scheme.weight);
+    if (!stored) return stored.error();
+    table.stored_bytes = *stored / 8;
   }
   const Result<std::uint64_t> others = other_files_bytes(checkpoint);
   if (!others) return others.error();
   plan.bits_per_weight = weights > 0 ? bits / weights : 0;
-  plan.output_bytes = static_cast<std::uint64_t>(static_cast<std::int64_t>(source_bytes) - saved) +
-                      tensors * kHeaderBytesPerTensor + *others +
+  plan.output_bytes = size.bytes + size.tensors * kHeaderBytesPerTensor + *others +
                       checkpoint.config().dump(2).size();
   return {};
 }
@@ -153,17 +172,27 @@ std::uint64_t learning_bytes(const Plan& plan) {
   return 5 * block.weights * kFloatBytes + step;
 }
 
+// Tables are packed before the first block and stay, packed, until their shard is written.
+std::uint64_t tables_bytes(const Plan& plan) {
+  std::uint64_t packed = 0;
+  for (const PlannedTable& table : plan.tables) {
+    if (table.scheme.weight.quantized()) packed += table.stored_bytes;
+  }
+  return packed > 0 ? packed + kTableRunBytes : 0;
+}
+
 void estimate_memory(Plan& plan, const PlanOptions& options) {
   const BlockSize block = largest_block(plan);
   // One linear in float32 with its codes and the block's packed tensors, about 2 bytes a weight.
   const std::uint64_t rounding = block.largest * 2 * kFloatBytes + block.weights * 2;
   plan.scratch_disk_bytes = 0;
   if (!plan.recipe.needs_calibration()) {
-    plan.peak_memory_bytes = kPlainBaseBytes + rounding;
+    plan.peak_memory_bytes = kPlainBaseBytes + std::max(rounding, tables_bytes(plan));
     return;
   }
   const std::uint64_t streams = 2 * stream_bytes(plan);
-  plan.peak_memory_bytes = kLearnBaseBytes + learning_bytes(plan) + rounding;
+  plan.peak_memory_bytes =
+      kLearnBaseBytes + std::max(learning_bytes(plan) + rounding, tables_bytes(plan));
   (options.streams_on_disk ? plan.scratch_disk_bytes : plan.peak_memory_bytes) += streams;
 }
 
@@ -176,6 +205,11 @@ void estimate_time(Plan& plan) {
   for (const PlannedBlock& block : plan.blocks)
     weights += static_cast<double>(size_of(block).weights);
   plan.seconds = weights / (kRoundedWeightsPerThread * threads);
+  for (const PlannedTable& table : plan.tables) {
+    if (!table.scheme.weight.quantized()) continue;
+    plan.seconds += static_cast<double>(table.linear.out * table.linear.in) /
+                    (kSearchedWeightsPerThread * threads);
+  }
   if (!plan.recipe.needs_calibration()) return;
 
   const CalibrationSpec& text = plan.recipe.calibration;

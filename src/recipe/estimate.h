@@ -10,7 +10,7 @@ namespace lowbit {
 // shape.
 std::uint64_t stored_bits(const LinearSpec& linear, const WeightScheme& scheme, DType float_type);
 
-// Fills the estimates of a plan whose blocks are final.
+// Fills the estimates of a plan whose blocks and tables are final.
 Status estimate(Plan& plan, const Checkpoint& checkpoint, const PlanOptions& options);
 
 }  // namespace lowbit

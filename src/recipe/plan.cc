@@ -25,7 +25,8 @@ bool is_ignored(const Recipe& recipe, const std::string& linear) {
 
 Status check_ignored_names(const Recipe& recipe, const ModelSpec& model) {
   for (const std::string& pattern : recipe.ignore) {
-    // The head is never quantized; naming it is right even where it is tied to the embedding.
+    // Whether the head is quantized is said by scheme.head alone; recipes name it here too, for
+    // other programs do, and that is right even where it is tied to the embedding.
     bool known = pattern == "lm_head" || pattern == model.head_name;
     for (std::int64_t index = 0; index < model.blocks && !known; ++index) {
       const BlockSpec block = model.block(index);
@@ -82,6 +83,19 @@ GroupSizes group_sizes(const Recipe& recipe) {
   return {recipe.sensitive_group_size, base, recipe.robust_group_size};
 }
 
+// The group size that divides the linear's row; `key` of the recipe is where another can be set.
+Result<std::int64_t> group_size_of(const LinearSpec& linear, std::int64_t wanted,
+                                   std::string_view key) {
+  if (wanted == 0) return wanted;
+  const std::int64_t fitting = fitting_group_size(linear.in, wanted);
+  if (fitting > 0) return fitting;
+  return bad_input("plan/group-size",
+                   fmt::format("{}: a row has {} inputs, and no allowed group size up to {} (a "
+                               "multiple of 8) divides it; set {}.group_size=0 for one group a "
+                               "row, or leave this matrix in float",
+                               linear.name, linear.in, wanted, key));
+}
+
 // The scheme of one linear with a group size that divides its row.
 Result<LinearScheme> scheme_of(const Recipe& recipe, const LinearSpec& linear,
                                std::int64_t wanted) {
@@ -91,18 +105,9 @@ Result<LinearScheme> scheme_of(const Recipe& recipe, const LinearSpec& linear,
     scheme.activation.bits = 16;
     return scheme;
   }
-  scheme.weight.group_size = wanted;
-  if (wanted > 0) {
-    const std::int64_t fitting = fitting_group_size(linear.in, wanted);
-    if (fitting <= 0) {
-      return bad_input("plan/group-size",
-                       fmt::format("{}: a row has {} inputs, and no allowed group size up to {} (a "
-                                   "multiple of 8) divides it; set scheme.weights.group_size=0 for "
-                                   "one group a row, or ignore this linear",
-                                   linear.name, linear.in, wanted));
-    }
-    scheme.weight.group_size = fitting;
-  }
+  const Result<std::int64_t> size = group_size_of(linear, wanted, "scheme.weights");
+  if (!size) return size.error();
+  scheme.weight.group_size = *size;
   scheme.activation.group_size = scheme.weight.group_size;
   if (scheme.weight.group_size == 0) scheme.activation.per = ActivationGranularity::token;
   return scheme;
@@ -132,6 +137,72 @@ Status plan_blocks(Plan& plan, const std::vector<Sensitivity>& split) {
     plan.blocks.push_back(std::move(block));
   }
   for (std::string& notice : describe_changes(changed)) plan.notices.push_back(std::move(notice));
+  return {};
+}
+
+// What a recipe may ask of the head: a tied one is the embedding's table, and integer activations
+// need integer weights.
+Status check_head(const Recipe& recipe, const ModelSpec& model) {
+  const bool integer_inputs = recipe.head_activation_bits < 16;
+  const bool asked = recipe.head.quantized() || integer_inputs;
+  if (model.tied_head && asked && (recipe.head != recipe.embedding || integer_inputs)) {
+    return usage_error(
+        "plan/tied-head",
+        fmt::format("recipe '{}': scheme.head asks for {}, A{}, but the head of this {} is the "
+                    "embedding's table, for which scheme.embedding asks {}; set scheme.embedding, "
+                    "which serves both, and leave scheme.head out",
+                    recipe.name, describe(recipe.head), recipe.head_activation_bits,
+                    model.architecture, describe(recipe.embedding)));
+  }
+  if (integer_inputs && !recipe.head.quantized()) {
+    return usage_error(
+        "plan/float-head",
+        fmt::format("recipe '{}': scheme.head.activation_bits is {} and the head's weights stay in "
+                    "float; set scheme.head.bits=8 too, or leave the activations in float",
+                    recipe.name, recipe.head_activation_bits));
+  }
+  return {};
+}
+
+Status plan_table(Plan& plan, const std::string& module, const WeightScheme& wanted,
+                  std::string_view key) {
+  PlannedTable table;
+  table.linear = {.name = module, .out = plan.model.vocabulary, .in = plan.model.hidden};
+  table.scheme.weight = wanted;
+  if (wanted.quantized()) {
+    const Result<std::int64_t> size = group_size_of(table.linear, wanted.group_size, key);
+    if (!size) return size.error();
+    table.scheme.weight.group_size = *size;
+    if (*size != wanted.group_size) {
+      plan.notices.push_back(
+          fmt::format("group size {} does not divide {} inputs: {} is used for "
+                      "{}",
+                      wanted.group_size, table.linear.in, *size, module));
+    }
+  }
+  plan.tables.push_back(std::move(table));
+  return {};
+}
+
+Status plan_tables(Plan& plan) {
+  const Recipe& recipe = plan.recipe;
+  if (Status fits = check_head(recipe, plan.model); !fits) return fits;
+  Status done = plan_table(plan, plan.model.embedding_name, recipe.embedding, "scheme.embedding");
+  if (!done) return done;
+  const WeightScheme& embedding = plan.tables.front().scheme.weight;
+  if (plan.model.tied_head) {
+    if (embedding.quantized()) {
+      plan.notices.push_back(fmt::format(
+          "the head is tied to the embedding: one table, {}, serves both", describe(embedding)));
+    }
+    return {};
+  }
+  done = plan_table(plan, plan.model.head_name, recipe.head, "scheme.head");
+  if (!done || recipe.head_activation_bits == 16) return done;
+  plan.tables.back().scheme.activation = {.bits = recipe.head_activation_bits,
+                                          .per = ActivationGranularity::token,
+                                          .group_size = 0,
+                                          .symmetric = true};
   return {};
 }
 
@@ -177,9 +248,10 @@ QuantizationMap Plan::quantization() const {
   QuantizationMap map;
   for (const PlannedBlock& block : blocks) {
     for (const PlannedLinear& planned : block.linears) {
-      if (planned.scheme.weight.quantized()) map.set(planned.linear.name, planned.scheme);
+      map.set(planned.linear.name, planned.scheme);
     }
   }
+  for (const PlannedTable& table : tables) map.set(table.linear.name, table.scheme);
   return map;
 }
 
@@ -197,6 +269,7 @@ Result<Plan> make_plan(const Checkpoint& checkpoint, const Recipe& recipe, PlanO
   if (!split) return split.error();
   Status done = plan_blocks(plan, *split);
   if (done) done = check_quantizes_something(plan);
+  if (done) done = plan_tables(plan);
   if (done) done = estimate(plan, checkpoint, options);
   if (!done) return done.error();
   return plan;

@@ -1,8 +1,8 @@
 // The plan: a recipe applied to a model, before any work. What each linear becomes, and what the
 // run will take. `quantize` runs on a plan and on nothing else.
 //
-// Errors: model/already-quantized, plan/{group-size, ignore-unknown, memory, disk, window-too-long,
-// output-not-empty}.
+// Errors: model/already-quantized, plan/{group-size, ignore-unknown, tied-head, float-head, memory,
+// disk, window-too-long, output-not-empty}.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +27,19 @@ struct PlannedBlock {
   std::vector<PlannedLinear> linears;  // in the order of BlockSpec::linears()
 };
 
+// The embedding or the head: a matrix [vocabulary, hidden], by which the size of a small model is
+// decided.
+struct PlannedTable {
+  LinearSpec linear;  // named for its module
+  LinearScheme scheme;
+  std::uint64_t stored_bytes = 0;  // in the output
+};
+
 struct Plan {
   Recipe recipe;
   ModelSpec model;
   std::vector<PlannedBlock> blocks;
+  std::vector<PlannedTable> tables;  // the embedding, then the head unless it is tied
 
   // Estimates. Bits per weight: what the output stores for the block linears, codes, scales, zero
   // points, shapes and ignored linears together.

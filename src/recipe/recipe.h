@@ -48,7 +48,11 @@ struct Recipe {
   std::string name;
   WeightScheme weights;
   ActivationScheme activations;
-  std::vector<std::string> ignore;         // linears left in float: names
+  // The two tables at the ends of the model, [vocabulary, hidden]; 16 bits: left as they are.
+  WeightScheme embedding{.bits = 16};  // where the head is tied to it, the one table
+  WeightScheme head{.bits = 16};
+  int head_activation_bits = 16;           // of the head's input; quantized: per token, symmetric
+  std::vector<std::string> ignore;         // linears of blocks left in float: names
   std::string allocate = "uniform";        // "uniform" | "kurtosis-groups"
   std::int64_t sensitive_group_size = 32;  // kurtosis-groups: the two other sizes
   std::int64_t robust_group_size = 256;

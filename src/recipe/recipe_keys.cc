@@ -163,6 +163,14 @@ std::vector<RecipeKey<Recipe>> make_recipe_keys() {
   lift(keys, "scheme.activations.", &Recipe::activations,
        {bits_or_float("bits", &ActivationScheme::bits), granularity(),
         flag("symmetric", &ActivationScheme::symmetric), dynamic()});
+  for (const auto& [table, member] :
+       {std::pair{"embedding", &Recipe::embedding}, {"head", &Recipe::head}}) {
+    lift(keys, fmt::format("scheme.{}.", table), member,
+         {bits_or_float("bits", &WeightScheme::bits),
+          group_size("group_size", &WeightScheme::group_size),
+          flag("symmetric", &WeightScheme::symmetric)});
+  }
+  keys.push_back(bits_or_float("scheme.head.activation_bits", &Recipe::head_activation_bits));
   keys.push_back(texts("scheme.ignore", &Recipe::ignore));
   using Count = std::int64_t;
   lift(keys, "calibration.", &Recipe::calibration,

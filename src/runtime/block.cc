@@ -1,5 +1,6 @@
 #include "runtime/block.h"
 
+#include <array>
 #include <utility>
 #include <vector>
 
@@ -71,9 +72,8 @@ std::vector<float> attention_part(const ModelSpec& model, const LoadedBlock& blo
   std::vector<float> q = rows_of(input.tokens(), block.q.out);
   std::vector<float> k = rows_of(input.tokens(), block.k.out);
   std::vector<float> v = rows_of(input.tokens(), block.v.out);
-  apply(block.q, input, q);
-  apply(block.k, input, k);
-  apply(block.v, input, v);
+  const std::array<LinearOutput, 3> outputs = {{{&block.q, q}, {&block.k, k}, {&block.v, v}}};
+  apply_all(outputs, input);
   if (block.q_norm) apply(*block.q_norm, q, q);
   if (block.k_norm) apply(*block.k_norm, k, k);
   if (rotary != nullptr) {
@@ -97,13 +97,14 @@ void ffn_part(const ModelSpec& model, const LoadedBlock& block, std::span<const 
     const auto size = static_cast<std::size_t>(count * model.hidden);
     LinearInput input(normed.subspan(offset, size), model.hidden);
     std::vector<float> up = rows_of(count, block.up.out);
-    apply(block.up, input, up);
     if (block.gate) {
       std::vector<float> gate = rows_of(count, block.gate->out);
-      apply(*block.gate, input, gate);
+      const std::array<LinearOutput, 2> outputs = {{{&*block.gate, gate}, {&block.up, up}}};
+      apply_all(outputs, input);
       activate(model.activation, gate, up);
       up = std::move(gate);
     } else {
+      apply(block.up, input, up);
       activate(model.activation, up, {});
     }
     if (observe) observe(block.down, up);

@@ -78,7 +78,8 @@ std::uint64_t load_bytes(const ReferenceModel& model, const LinearSpec& linear) 
 
 Status check_memory(const ReferenceModel& model, const EngineOptions& options) {
   const ModelSpec& spec = model.spec();
-  std::uint64_t needed = static_cast<std::uint64_t>(spec.vocabulary * spec.hidden) * sizeof(float);
+  std::uint64_t needed = load_bytes(
+      model, {.name = spec.head_name, .out = spec.vocabulary, .in = spec.hidden, .bias = false});
   for (std::int64_t index = 0; index < spec.blocks; ++index) {
     const BlockSpec block = spec.block(index);
     for (const LinearSpec* linear : block.linears()) needed += load_bytes(model, *linear);
@@ -187,13 +188,12 @@ Result<Engine> Engine::load(const ReferenceModel& model, const EngineOptions& op
   auto norm = load_norm(checkpoint, spec, spec.final_norm, spec.norm);
   if (!norm) return std::move(norm).error();
   impl->norm = std::move(*norm);
-  auto head = head_rows(checkpoint, spec, 0, spec.vocabulary);
+  auto head = load_head(checkpoint, spec, model.quantization());
   if (!head) return std::move(head).error();
-  impl->head.out = spec.vocabulary;
-  impl->head.in = spec.hidden;
-  impl->head.weight = std::move(*head);
-  impl->embed = [&model](std::span<const TokenId> tokens, std::int64_t first) {
-    return embed(model.checkpoint(), model.spec(), tokens, first);
+  impl->head = std::move(*head);
+  impl->embed = [&embedding = model.embedding()](std::span<const TokenId> tokens,
+                                                 std::int64_t first) {
+    return embedding.rows(tokens, first);
   };
   impl->pool =
       std::make_unique<KvPool>(KvShape::of(spec, options.kv, spec.blocks), options.cache_positions);

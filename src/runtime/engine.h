@@ -5,7 +5,8 @@
 // memory beside weights and cache is bounded. A sequence keeps its keys and values until it is
 // truncated or destroyed; what it gives does not depend on how its tokens were cut into calls or on
 // who shared them, to the bit where activations are quantized and up to the order of float sums
-// elsewhere. An engine must outlive its sequences; one call at a time.
+// elsewhere. An engine must outlive its sequences, and the model that it was loaded from the
+// engine, which reads embeddings there; one call at a time.
 //
 // Errors: engine/{memory, no-tokens, no-reference}, runtime/{bad-token, too-long, non-finite,
 // interrupted}, cache/full and those of the readers.

@@ -43,7 +43,7 @@ Result<std::vector<InputRange>> input_ranges(const ReferenceModel& model,
   std::vector<std::vector<float>> states;
   std::size_t longest = 0;
   for (const std::vector<TokenId>& window : windows) {
-    auto embedded = embed(model.checkpoint(), spec, window, 0);
+    auto embedded = model.embedding().rows(window, 0);
     if (!embedded) return std::move(embedded).error();
     states.push_back(std::move(*embedded));
     longest = std::max(longest, window.size());

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "base/check.h"
 #include "base/threads.h"
 #include "kernels/packed_product.h"
@@ -63,6 +66,13 @@ Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const L
   return {};
 }
 
+void add_bias(const LoadedLinear& linear, std::span<float> y) {
+  if (linear.bias.empty()) return;
+  for (std::size_t i = 0; i < y.size(); i += linear.bias.size()) {
+    for (std::size_t o = 0; o < linear.bias.size(); ++o) y[i + o] += linear.bias[o];
+  }
+}
+
 }  // namespace
 
 Result<LoadedLinear> load_linear(const Checkpoint& checkpoint, const LinearSpec& spec,
@@ -121,10 +131,34 @@ void apply(const LoadedLinear& linear, LinearInput& x, std::span<float> y) {
   } else {
     packed_product(linear.isa, x.values(), *linear.arranged, y);
   }
-  if (linear.bias.empty()) return;
-  for (std::size_t i = 0; i < y.size(); i += linear.bias.size()) {
-    for (std::size_t o = 0; o < linear.bias.size(); ++o) y[i + o] += linear.bias[o];
+  add_bias(linear, y);
+}
+
+void apply_all(std::span<const LinearOutput> outputs, LinearInput& x) {
+  const LoadedLinear& first = *outputs.front().linear;
+  const bool together =
+      std::all_of(outputs.begin(), outputs.end(), [&](const LinearOutput& output) {
+        const LoadedLinear& other = *output.linear;
+        return first.arranged && other.arranged && other.isa == first.isa &&
+               other.activation == first.activation &&
+               (!first.activation.quantized() ||
+                other.arranged->group_size == first.arranged->group_size);
+      });
+  if (!together) {
+    for (const LinearOutput& output : outputs) apply(*output.linear, x, output.y);
+    return;
   }
+  std::vector<Product> products;
+  for (const LinearOutput& output : outputs) {
+    CHECK(x.in() == output.linear->in && std::ssize(output.y) == x.tokens() * output.linear->out);
+    products.push_back({&*output.linear->arranged, output.y});
+  }
+  if (first.activation.quantized()) {
+    packed_product(first.isa, x.codes(first.activation, first.arranged->group_size), products);
+  } else {
+    packed_product(first.isa, x.values(), products);
+  }
+  for (const LinearOutput& output : outputs) add_bias(*output.linear, output.y);
 }
 
 void apply(const LoadedLinear& linear, std::span<const float> x, std::span<float> y) {

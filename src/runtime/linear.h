@@ -34,4 +34,12 @@ class LinearInput {
 
 void apply(const LoadedLinear& linear, LinearInput& x, std::span<float> y);  // [tokens, out]
 
+// Several linears of one input: where their kernels and schemes are the same, the threads are woken
+// once for all of them.
+struct LinearOutput {
+  const LoadedLinear* linear = nullptr;
+  std::span<float> y;  // [tokens, out]
+};
+void apply_all(std::span<const LinearOutput> outputs, LinearInput& x);
+
 }  // namespace lowbit

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 
 #include "base/progress.h"
 #include "runtime/blas.h"
@@ -16,6 +17,16 @@ struct ReferenceModel::Impl {
   Checkpoint checkpoint;
   ModelSpec spec;
   QuantizationMap quantization;
+  std::optional<TokenEmbedding> embedding;  // borrows from the members above
+
+  // A quantized head, loaded when it is first asked for: not every caller wants logits.
+  std::once_flag head_once;
+  std::optional<Result<LoadedLinear>> head;
+
+  const Result<LoadedLinear>& packed_head() {
+    std::call_once(head_once, [&] { head.emplace(load_head(checkpoint, spec, quantization)); });
+    return *head;
+  }
 };
 
 namespace {
@@ -24,7 +35,7 @@ constexpr std::int64_t kHeadRowsAtOnce = 16384;  // of the head, decoded to floa
 
 using States = std::vector<std::vector<float>>;
 
-// The names that a quantization config may speak of.
+// The linears that a quantization config may speak of.
 std::vector<std::string> linear_names(const ModelSpec& spec) {
   std::vector<std::string> names;
   for (std::int64_t index = 0; index < spec.blocks; ++index) {
@@ -33,30 +44,6 @@ std::vector<std::string> linear_names(const ModelSpec& spec) {
   }
   if (!spec.tied_head) names.push_back(spec.head_name);
   return names;
-}
-
-Status check_table(const Checkpoint& checkpoint, const ModelSpec& spec, const std::string& module) {
-  const auto table = checkpoint.tensor(module + ".weight");
-  if (!table) return table.error();
-  const std::vector<std::int64_t> expected = {spec.vocabulary, spec.hidden};
-  if (table->info->shape == expected) return {};
-  return bad_input("checkpoint/wrong-shape",
-                   fmt::format("{}: tensor '{}' has shape [{}], config.json asks for [{}]; check "
-                               "that they belong together",
-                               checkpoint.folder().string(), table->info->name,
-                               fmt::join(table->info->shape, ", "), fmt::join(expected, ", ")));
-}
-
-Status check_ends(const Checkpoint& checkpoint, const ModelSpec& spec,
-                  const QuantizationMap& quantization) {
-  if (quantization.find(spec.head_name) != nullptr) {
-    return bad_input("runtime/quantized-head",
-                     fmt::format("{}: the head '{}' is quantized, which is not supported yet; "
-                                 "leave it out (ignore = [\"lm_head\"])",
-                                 checkpoint.folder().string(), spec.head_name));
-  }
-  if (Status status = check_table(checkpoint, spec, spec.embedding_name); !status) return status;
-  return check_table(checkpoint, spec, spec.head_name);
 }
 
 Status check_finite(const Checkpoint& checkpoint, std::span<const float> hidden, std::int64_t block,
@@ -84,28 +71,38 @@ ReferenceModel::ReferenceModel(ReferenceModel&&) noexcept = default;
 const Checkpoint& ReferenceModel::checkpoint() const { return impl_->checkpoint; }
 const ModelSpec& ReferenceModel::spec() const { return impl_->spec; }
 const QuantizationMap& ReferenceModel::quantization() const { return impl_->quantization; }
+const TokenEmbedding& ReferenceModel::embedding() const { return *impl_->embedding; }
 
 Result<ReferenceModel> ReferenceModel::open(FileSystem& files, const Path& folder) {
   auto checkpoint = Checkpoint::open(files, folder);
   if (!checkpoint) return std::move(checkpoint).error();
   auto spec = read_model_spec(checkpoint->config());
   if (!spec) return within(folder.string(), std::move(spec).error());
-  auto quantization = QuantizationMap::read(checkpoint->config(), linear_names(*spec));
+  auto quantization =
+      QuantizationMap::read(checkpoint->config(), linear_names(*spec), spec->embedding_name);
   if (!quantization) return within(folder.string(), std::move(quantization).error());
-  if (Status status = check_ends(*checkpoint, *spec, *quantization); !status) {
-    return std::move(status).error();
+  auto impl = std::make_unique<Impl>();
+  impl->checkpoint = std::move(*checkpoint);
+  impl->spec = std::move(*spec);
+  impl->quantization = std::move(*quantization);
+  auto embedding = TokenEmbedding::open(impl->checkpoint, impl->spec, impl->quantization);
+  if (!embedding) return std::move(embedding).error();
+  impl->embedding.emplace(std::move(*embedding));
+  if (impl->quantization.find(impl->spec.head_name) == nullptr) {
+    Status status = check_table(impl->checkpoint, impl->spec, impl->spec.head_name);
+    if (!status) return std::move(status).error();
   }
-  return ReferenceModel(std::make_unique<Impl>(
-      Impl{std::move(*checkpoint), std::move(*spec), std::move(*quantization)}));
+  return ReferenceModel(std::move(impl));
 }
 
 Result<States> ReferenceModel::final_states(std::span<const std::vector<TokenId>> windows,
                                             const Progress& on_block, KvType kv) const {
-  const auto& [checkpoint, spec, quantization] = *impl_;
+  const Checkpoint& checkpoint = impl_->checkpoint;
+  const ModelSpec& spec = impl_->spec;
   States states;
   std::size_t longest = 0;
   for (const std::vector<TokenId>& window : windows) {
-    auto embedded = embed(checkpoint, spec, window, 0);
+    auto embedded = impl_->embedding->rows(window, 0);
     if (!embedded) return std::move(embedded).error();
     states.push_back(std::move(*embedded));
     longest = std::max(longest, window.size());
@@ -116,7 +113,7 @@ Result<States> ReferenceModel::final_states(std::span<const std::vector<TokenId>
   KvPool pool(KvShape::of(spec, kv, 1), static_cast<std::int64_t>(longest));
   const std::int64_t steps = std::ssize(windows);
   for (std::int64_t index = 0; index < spec.blocks; ++index) {
-    const auto block = load_block(checkpoint, spec, quantization, index);
+    const auto block = load_block(checkpoint, spec, impl_->quantization, index);
     if (!block) return block.error();
     for (std::size_t w = 0; w < states.size(); ++w) {
       if (interrupted()) return interrupted_error(checkpoint);
@@ -140,9 +137,16 @@ Result<std::vector<float>> ReferenceModel::logits(std::span<const float> states)
   const std::int64_t rows = std::ssize(states) / spec.hidden;
   CHECK(rows * spec.hidden == std::ssize(states));
   std::vector<float> result(static_cast<std::size_t>(rows * spec.vocabulary));
+  if (impl_->quantization.find(spec.head_name) != nullptr) {
+    const Result<LoadedLinear>& head = impl_->packed_head();
+    if (!head) return head.error();
+    apply(*head, states, result);
+    return result;
+  }
   for (std::int64_t begin = 0; begin < spec.vocabulary; begin += kHeadRowsAtOnce) {
     const std::int64_t end = std::min(begin + kHeadRowsAtOnce, spec.vocabulary);
-    const auto head = head_rows(impl_->checkpoint, spec, begin, end);
+    const auto head =
+        impl_->checkpoint.float_rows(spec.head_name + ".weight", spec.hidden, begin, end);
     if (!head) return head.error();
     linear_product({states.data(), rows, spec.hidden, spec.hidden},
                    {head->data(), end - begin, spec.hidden, spec.hidden}, nullptr,

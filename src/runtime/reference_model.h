@@ -40,6 +40,8 @@ Result<LoadedLinear> load_linear(const Checkpoint& checkpoint, const LinearSpec&
 void apply(const LoadedLinear& linear, std::span<const float> x,  // [tokens, in]
            std::span<float> y);                                   // [tokens, out]
 
+class TokenEmbedding;  // runtime/embedding.h
+
 class ReferenceModel {
  public:
   static Result<ReferenceModel> open(FileSystem& files, const Path& folder);
@@ -49,6 +51,7 @@ class ReferenceModel {
   const Checkpoint& checkpoint() const;
   const ModelSpec& spec() const;
   const QuantizationMap& quantization() const;
+  const TokenEmbedding& embedding() const;
 
   // The final hidden states (after the last norm) of each window, [tokens, hidden], one block
   // loaded at a time for all windows. `on_block(done, total)` reports progress and may be empty.

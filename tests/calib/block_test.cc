@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "runtime/embedding.h"
 #include "runtime/reference_model.h"
 
 namespace lowbit {
@@ -25,9 +26,9 @@ TEST_P(TorchBlocks, GiveTheRuntimesHiddenStates) {
   auto expected = model->final_states(windows, {});
   ASSERT_TRUE(expected.ok()) << expected.error().message;
 
-  auto states = embed(model->checkpoint(), spec, tokens);
-  ASSERT_TRUE(states.ok()) << states.error().message;
-  Tensor x = *states;
+  const auto rows = model->embedding().rows(tokens, 0);
+  ASSERT_TRUE(rows.ok()) << rows.error().message;
+  Tensor x = to_tensor(*rows, {std::ssize(tokens), spec.hidden});
   for (std::int64_t k = 0; k < spec.blocks; ++k) {
     auto block = TorchBlock::load(model->checkpoint(), spec, k, at::kCPU);
     ASSERT_TRUE(block.ok()) << block.error().message;

@@ -158,8 +158,33 @@ TEST(CutWindows, RefusesATextShorterThanAWindow) {
 }
 
 TEST(BitsPerWeight, AreThoseStored) {
-  EXPECT_EQ(bits_per_weight(test::open_model(test::model_folder("llama2"))).value(), 16.0);
-  EXPECT_EQ(bits_per_weight(test::open_model(test::model_folder("qwen3"))).value(), 32.0);
+  for (const auto& [name, bits] : {std::pair{"llama2", 16.0}, {"qwen3", 32.0}}) {
+    const auto stored = bits_per_weight(test::open_model(test::model_folder(name))).value();
+    EXPECT_EQ(stored.linears, bits);
+    EXPECT_EQ(stored.model, bits);
+  }
+}
+
+TEST(BitsPerWeight, CountATiedTableOnceAndThoseOfOtherTypes) {
+  test::AlteredModel altered("llama2");  // in bfloat16; both tables [96, 48] become float32
+  const auto before = test::open_model(altered.write());
+  double linears = 0;
+  for (std::int64_t index = 0; index < before.spec().blocks; ++index) {
+    const BlockSpec block = before.spec().block(index);
+    for (const LinearSpec* linear : block.linears()) {
+      linears += static_cast<double>(linear->out * linear->in);
+    }
+  }
+  for (const char* name : {"lm_head.weight", "model.embed_tokens.weight"}) {
+    altered.set_floats(name, {96, 48}, std::vector<float>(96 * 48, 0.1F));
+  }
+  const double table = 96 * 48;
+  EXPECT_DOUBLE_EQ(bits_per_weight(test::open_model(altered.write())).value().model,
+                   (16 * linears + 32 * 2 * table) / (linears + 2 * table));
+  altered.config["tie_word_embeddings"] = true;
+  const auto tied = bits_per_weight(test::open_model(altered.write())).value();
+  EXPECT_DOUBLE_EQ(tied.model, (16 * linears + 32 * table) / (linears + table));
+  EXPECT_EQ(tied.linears, 16.0);
 }
 
 }  // namespace

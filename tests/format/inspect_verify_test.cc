@@ -36,6 +36,16 @@ class PackedModel : public testing::Test {
     ASSERT_TRUE(packed) << packed.error().message;
   }
 
+  void pack_embedding() {
+    const auto scheme = [](const std::string&) { return LinearScheme{{.group_size = 32}, {}}; };
+    const auto table = [](const std::string&) {
+      return LinearScheme{{.bits = 8, .group_size = 32}, {}};
+    };
+    const Status packed = write_rtn_checkpoint(root_ / "source", folder(),
+                                               root_ / "decoded.safetensors", scheme, table);
+    ASSERT_TRUE(packed) << packed.error().message;
+  }
+
   Path folder() const { return root_ / "packed"; }
   Path weights() const { return folder() / "model.safetensors"; }
 
@@ -118,6 +128,14 @@ TEST_F(Verify, FindsAWholeModelGood) {
   EXPECT_TRUE(report.notes.empty());
   EXPECT_THAT(verify_text(report), HasSubstr("good"));
   EXPECT_EQ(verify_json(report)["good"], true);
+}
+
+TEST_F(Verify, DecodesAPackedEmbedding) {
+  pack_embedding();
+  const Result<VerifyReport> report = verify(real_file_system(), folder());
+  ASSERT_TRUE(report);
+  EXPECT_TRUE(report->ok()) << verify_text(*report);
+  EXPECT_EQ(report->linears_decoded, 15);
 }
 
 TEST_F(Verify, SaysThatNoSumsAreRecorded) {
@@ -215,6 +233,15 @@ TEST_F(Inspect, ListsTensorsAndPackedLinears) {
   EXPECT_THAT(text, HasSubstr("W3 g32 asym"));
   EXPECT_THAT(text, HasSubstr("model.embed_tokens.weight"));
   EXPECT_EQ(inspection_json(inspection)["packed_linears"].size(), 14U);
+}
+
+TEST_F(Inspect, ListsAPackedEmbedding) {
+  pack_embedding();
+  const Result<Inspection> inspection = inspect(real_file_system(), folder());
+  ASSERT_TRUE(inspection);
+  EXPECT_EQ(inspection->problem, "");
+  EXPECT_THAT(inspection_text(*inspection), HasSubstr("model.embed_tokens"));
+  EXPECT_EQ(inspection->linears.size(), 15U);
 }
 
 TEST_F(Inspect, ListsTheTensorsOfAFileAlone) {

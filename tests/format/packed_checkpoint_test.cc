@@ -53,21 +53,25 @@ OwnedTensor& named(std::vector<OwnedTensor>& tensors, std::string_view name) {
   return tensors.front();
 }
 
-Result<GroupAffineWeight> read_back(const std::vector<OwnedTensor>& tensors,
-                                    const WeightScheme& scheme, std::int64_t out = kOut,
-                                    std::int64_t in = kIn) {
+Result<Checkpoint> written(const std::vector<OwnedTensor>& tensors) {
   const Path folder =
       Path(testing::TempDir()) / (std::string("lowbit_packed_") +
                                   testing::UnitTest::GetInstance()->current_test_info()->name());
-  std::vector<TensorToWrite> written;
+  std::vector<TensorToWrite> list;
   for (const OwnedTensor& tensor : tensors) {
-    written.push_back({tensor.name, tensor.dtype, tensor.shape, tensor.bytes});
+    list.push_back({tensor.name, tensor.dtype, tensor.shape, tensor.bytes});
   }
   FileSystem& files = real_file_system();
   EXPECT_TRUE(files.make_folders(folder));
   EXPECT_TRUE(write_whole(files, folder / "config.json", "{}"));
-  EXPECT_TRUE(write_safetensors(files, folder / "model.safetensors", written));
-  const Result<Checkpoint> checkpoint = Checkpoint::open(files, folder);
+  EXPECT_TRUE(write_safetensors(files, folder / "model.safetensors", list));
+  return Checkpoint::open(files, folder);
+}
+
+Result<GroupAffineWeight> read_back(const std::vector<OwnedTensor>& tensors,
+                                    const WeightScheme& scheme, std::int64_t out = kOut,
+                                    std::int64_t in = kIn) {
+  const Result<Checkpoint> checkpoint = written(tensors);
   if (!checkpoint) return checkpoint.error();
   return read_group_affine(*checkpoint, "l", out, in, scheme);
 }
@@ -99,6 +103,78 @@ TEST(PackedCheckpoint, ReturnsWhatWasWritten) {
       }
     }
   }
+}
+
+// Rows [begin, end) of a weight.
+GroupAffineWeight part_of(const GroupAffineWeight& weight, std::int64_t begin, std::int64_t end) {
+  GroupAffineWeight part = weight;
+  part.out = end - begin;
+  const auto cut = [&](auto& all, std::int64_t width) {
+    all.assign(all.begin() + begin * width, all.begin() + end * width);
+  };
+  cut(part.codes, weight.in);
+  cut(part.scales, weight.groups());
+  cut(part.zeros, weight.groups());
+  return part;
+}
+
+TEST(PackedTensors, AreTheSameFromRunsOfRows) {
+  constexpr std::int64_t kRows = 77;
+  std::vector<float> values;
+  for (std::int64_t i = 0; i < kRows * kIn; ++i) {
+    values.push_back(std::sin(static_cast<float>(i * i % 1013)) + .3F);
+  }
+  for (int bits = 2; bits <= 8; ++bits) {
+    for (const bool symmetric : {false, true}) {
+      const GroupAffineWeight weight =
+          round_to_nearest(values, kRows, kIn, {bits, 32, symmetric}, DType::f16);
+      const PackedTensors whole("l", weight);
+      PackedTensors runs("l", part_of(weight, 0, 32));
+      runs.reserve(kRows);
+      runs.append(part_of(weight, 32, 64));
+      runs.append(part_of(weight, 64, kRows));
+      const auto expected = whole.tensors();
+      const auto found = runs.tensors();
+      ASSERT_EQ(found.size(), expected.size());
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        EXPECT_EQ(found[i].shape, expected[i].shape) << found[i].name;
+        EXPECT_TRUE(std::ranges::equal(found[i].bytes, expected[i].bytes)) << found[i].name;
+      }
+    }
+  }
+}
+
+TEST(PackedRows, AreThoseOfTheDecodedWeight) {
+  for (int bits = 2; bits <= 8; ++bits) {
+    for (const bool symmetric : {false, true}) {
+      const WeightScheme scheme{bits, 48, symmetric};
+      const GroupAffineWeight weight = some_weight(scheme, DType::f16);
+      const std::vector<float> expected = weight.dequantize();
+      const Checkpoint checkpoint = written(tensors_of(weight)).value();
+      const PackedRows rows = PackedRows::open(checkpoint, "l", kOut, kIn, scheme).value();
+      std::vector<float> found(kOut * kIn);
+      for (std::int64_t row = kOut - 1; row >= 0; --row) {
+        ASSERT_TRUE(rows.decode(row, std::span(found).subspan(static_cast<std::size_t>(row * kIn),
+                                                              static_cast<std::size_t>(kIn))));
+      }
+      EXPECT_EQ(found, expected) << bits;
+    }
+  }
+}
+
+TEST(PackedRows, NameTheRowAndGroupOfADamagedScale) {
+  const WeightScheme scheme{4, 32, false};
+  std::vector<OwnedTensor> tensors = tensors_of(some_weight(scheme));
+  std::vector<std::byte>& scales = named(tensors, "l.weight_scale").bytes;
+  std::fill_n(scales.begin() + 2 * (5 * 3 + 1), 2, std::byte{0});
+  const Checkpoint checkpoint = written(tensors).value();
+  const PackedRows rows = PackedRows::open(checkpoint, "l", kOut, kIn, scheme).value();
+  std::vector<float> row(kIn);
+  EXPECT_TRUE(rows.decode(4, row));
+  const Status status = rows.decode(5, row);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, "packed/bad-scale");
+  EXPECT_THAT(status.error().message, HasSubstr("row 5, group 1"));
 }
 
 TEST(PackedCheckpoint, KeepsEachScaleType) {
@@ -146,6 +222,38 @@ TEST(PackedCheckpoint, ReadsTheOlderStreamByItsColumnCount) {
     const Result<GroupAffineWeight> again = read_back(tensors, scheme);
     ASSERT_TRUE(again) << again.error().message;
     expect_same(weight, *again);
+  }
+}
+
+TEST(PackedRows, ReadTheOlderStreamToo) {
+  for (const int bits : {3, 5, 6, 7}) {
+    const WeightScheme scheme{bits, 32, false};
+    const GroupAffineWeight weight = some_weight(scheme);
+    std::vector<OwnedTensor> tensors = tensors_of(weight);
+    OwnedTensor& packed = named(tensors, "l.weight_packed");
+    packed.shape = {kOut, words_per_row_whole_codes(kIn, bits)};
+    packed.bytes = whole_code_bytes(weight.codes, kOut, kIn, bits);
+    // Zero points run down the rows: words of the first column, the second, the third.
+    const std::int64_t words = words_per_row_whole_codes(kOut, bits);
+    OwnedTensor& zeros = named(tensors, "l.weight_zero_point");
+    zeros.shape = {words, 3};
+    zeros.bytes.assign(static_cast<std::size_t>(words * 3 * 4), std::byte{0});
+    for (std::size_t group = 0; group < 3; ++group) {
+      std::vector<std::uint8_t> column;
+      for (std::size_t row = 0; row < kOut; ++row) column.push_back(weight.zeros[row * 3 + group]);
+      const std::vector<std::byte> stream = whole_code_bytes(column, 1, kOut, bits);
+      for (std::size_t word = 0; word < static_cast<std::size_t>(words); ++word) {
+        std::memcpy(&zeros.bytes[4 * (word * 3 + group)], &stream[4 * word], 4);
+      }
+    }
+    const Checkpoint checkpoint = written(tensors).value();
+    const PackedRows rows = PackedRows::open(checkpoint, "l", kOut, kIn, scheme).value();
+    const std::vector<float> expected = weight.dequantize();
+    std::vector<float> row(kIn);
+    for (std::int64_t o = 0; o < kOut; ++o) {
+      ASSERT_TRUE(rows.decode(o, row));
+      EXPECT_TRUE(std::equal(row.begin(), row.end(), expected.begin() + o * kIn)) << bits;
+    }
   }
 }
 

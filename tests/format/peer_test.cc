@@ -19,6 +19,9 @@ LinearScheme weights(int bits, std::int64_t group_size, bool symmetric) {
 struct PeerCase {
   const char* name;
   SchemeOf scheme_of;
+  SchemeOf table_scheme_of = {};
+  const char* source = "../shared/models/tiny-llama";
+  const char* options = "";
 };
 
 void PrintTo(const PeerCase& peer, std::ostream* stream) { *stream << peer.name; }
@@ -26,18 +29,19 @@ void PrintTo(const PeerCase& peer, std::ostream* stream) { *stream << peer.name;
 class Peer : public testing::TestWithParam<PeerCase> {};
 
 TEST_P(Peer, LoadsWithTheSameWeightsAndLogits) {
-  const Path source = Path(LOWBIT_SOURCE_DIR) / "../shared/models/tiny-llama";
-  if (!real_file_system().exists(source)) GTEST_SKIP() << "no ../shared/models/tiny-llama";
+  const Path source = Path(LOWBIT_SOURCE_DIR) / GetParam().source;
+  if (!real_file_system().exists(source)) GTEST_SKIP() << "no " << GetParam().source;
   const Path folder = Path(testing::TempDir()) / (std::string("lowbit_peer_") + GetParam().name);
   const Path decoded = folder.string() + "_decoded.safetensors";
-  const Status written = write_rtn_checkpoint(source, folder, decoded, GetParam().scheme_of);
+  const Status written = write_rtn_checkpoint(source, folder, decoded, GetParam().scheme_of,
+                                              GetParam().table_scheme_of);
   ASSERT_TRUE(written) << written.error().message;
 
   const char* python = std::getenv("LOWBIT_PYTHON");
   const std::string command =
       std::string(python != nullptr ? python : "python3") + " '" +
       LOWBIT_SOURCE_DIR "/tests/format/peer/check_compressed_tensors.py' '" + folder.string() +
-      "' '" + decoded.string() + "' --source '" + source.string() + "'";
+      "' '" + decoded.string() + "' --source '" + source.string() + "' " + GetParam().options;
   const int status = std::system(command.c_str());
   ASSERT_TRUE(WIFEXITED(status)) << command;
   if (WEXITSTATUS(status) == kSkipped) {
@@ -54,6 +58,10 @@ LinearScheme mixed(const std::string& linear) {
   return weights(3, 128, true);
 }
 
+LinearScheme eight_bit_head(const std::string& table) {
+  return weights(table == "lm_head" ? 8 : 16, 16, false);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Schemes, Peer,
     testing::Values(PeerCase{"w4g128sym", [](auto&) { return weights(4, 128, true); }},
@@ -62,7 +70,16 @@ INSTANTIATE_TEST_SUITE_P(
                     PeerCase{"w2g32asym", [](auto&) { return weights(2, 32, false); }},
                     PeerCase{"w8rowsym", [](auto&) { return weights(8, 0, true); }},
                     PeerCase{"w5rowasym", [](auto&) { return weights(5, 0, false); }},
-                    PeerCase{"mixed", mixed}),
+                    PeerCase{"mixed", mixed},
+                    PeerCase{"head", [](auto&) { return weights(4, 16, false); }, eight_bit_head,
+                             "tests/data/models/llama2"},
+                    // transformers does not load a packed embedding; the package decodes it.
+                    PeerCase{"embedding", [](auto&) { return weights(4, 16, false); },
+                             [](auto&) { return weights(4, 16, false); },
+                             "tests/data/models/llama2", "--without-loading"},
+                    PeerCase{"tied", [](auto&) { return weights(4, 128, false); },
+                             [](auto&) { return weights(8, 128, false); },
+                             "../shared/models/tiny-llama", "--without-loading"}),
     [](const auto& peer) { return std::string(peer.param.name); });
 
 }  // namespace

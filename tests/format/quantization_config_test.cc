@@ -166,9 +166,36 @@ TEST(QuantizationConfig, BoundsTheWorkOfAPattern) {
   EXPECT_EQ(map.error().code, "packed/bad-config");
 }
 
+TEST(QuantizationConfig, TakesTheEmbeddingByItsNameOrClassAndNotForALinear) {
+  const std::string embedding = "model.embed_tokens";
+  const auto schemes_by = [&](const std::string& target) {
+    OrderedJson config = foreign_config();
+    group_of(config)["targets"] = {target};
+    return QuantizationMap::read(config, kLinears, embedding).value();
+  };
+  EXPECT_EQ(schemes_by("Linear").find(embedding), nullptr);
+  EXPECT_NE(schemes_by("Embedding").find(embedding), nullptr);
+  EXPECT_EQ(schemes_by("Embedding").schemes().size(), 1U);
+  EXPECT_NE(schemes_by(embedding).find(embedding), nullptr);
+}
+
+TEST(QuantizationConfig, WritesEmbeddingAndHeadByName) {
+  QuantizationMap map;
+  map.set("model.embed_tokens", {{4, 32, false}, {}});
+  map.set("lm_head", {{8, 32, false}, {}});
+  const OrderedJson config = {
+      {"quantization_config", map.quantization_config({"lm_head", "model.embed_tokens"})}};
+  const OrderedJson& written = config["quantization_config"];
+  EXPECT_EQ(written["ignore"], OrderedJson::array());
+  EXPECT_EQ(written["config_groups"]["group_0"]["targets"], OrderedJson::array({"lm_head"}));
+  const QuantizationMap again =
+      QuantizationMap::read(config, {"lm_head"}, "model.embed_tokens").value();
+  EXPECT_EQ(again.schemes(), map.schemes());
+}
+
 TEST(TargetPattern, MeansWhatPythonsMatchMeans) {
   const auto match = [](std::string_view target, const std::string& name) {
-    return TargetPattern::parse(target).value().match(name).value();
+    return TargetPattern::parse(target).value().match(name, ModuleClass::linear).value();
   };
   EXPECT_EQ(match("re:model", "model.layers"), TargetMatch::by_pattern);  // no end is implied
   EXPECT_EQ(match("re:layers", "model.layers"), TargetMatch::none);       // the start is

@@ -7,6 +7,28 @@
 #include "model/model_spec.h"
 
 namespace lowbit {
+namespace {
+
+std::vector<std::pair<LinearSpec, LinearScheme>> schemes_of(const ModelSpec& spec,
+                                                            const SchemeOf& scheme_of,
+                                                            const SchemeOf& table_scheme_of) {
+  std::vector<std::pair<LinearSpec, LinearScheme>> all;
+  for (std::int64_t i = 0; i < spec.blocks; ++i) {
+    const BlockSpec block = spec.block(i);
+    for (const LinearSpec* linear : block.linears()) {
+      all.emplace_back(*linear, scheme_of(linear->name));
+    }
+  }
+  std::vector<std::string> tables = {spec.embedding_name};
+  if (!spec.tied_head) tables.push_back(spec.head_name);
+  for (const std::string& table : tables) {
+    all.emplace_back(LinearSpec{.name = table, .out = spec.vocabulary, .in = spec.hidden},
+                     table_scheme_of ? table_scheme_of(table) : LinearScheme{{.bits = 16}, {}});
+  }
+  return all;
+}
+
+}  // namespace
 
 GroupAffineWeight round_to_nearest(const std::vector<float>& weight, std::int64_t out,
                                    std::int64_t in, const WeightScheme& scheme, DType scale_type) {
@@ -26,7 +48,7 @@ GroupAffineWeight round_to_nearest(const std::vector<float>& weight, std::int64_
 }
 
 Status write_rtn_checkpoint(const Path& source, const Path& out, const Path& decoded,
-                            const SchemeOf& scheme_of) {
+                            const SchemeOf& scheme_of, const SchemeOf& table_scheme_of) {
   FileSystem& files = real_file_system();
   const Result<Checkpoint> checkpoint = Checkpoint::open(files, source);
   if (!checkpoint) return checkpoint.error();
@@ -39,28 +61,25 @@ Status write_rtn_checkpoint(const Path& source, const Path& out, const Path& dec
   std::deque<std::vector<float>> decoded_weights;  // and from these
   std::vector<TensorToWrite> written;
   std::vector<TensorToWrite> decoded_written;
-  for (std::int64_t i = 0; i < spec->blocks; ++i) {
-    const BlockSpec block = spec->block(i);
-    for (const LinearSpec* linear : block.linears()) {
-      linears.push_back(linear->name);
-      const LinearScheme scheme = scheme_of(linear->name);
-      if (!scheme.weight.quantized()) continue;
-      map.set(linear->name, scheme);
-      const std::string name = linear->name + ".weight";
-      const Result<std::vector<float>> weight = checkpoint->floats(name, {linear->out, linear->in});
-      if (!weight) return weight.error();
-      const GroupAffineWeight quantized =
-          round_to_nearest(*weight, linear->out, linear->in, scheme.weight, DType::bf16);
-      packed.emplace_back(linear->name, quantized);
-      for (TensorToWrite& tensor : packed.back().tensors()) written.push_back(std::move(tensor));
-      decoded_weights.push_back(quantized.dequantize());
-      decoded_written.push_back({name,
-                                 DType::f32,
-                                 {linear->out, linear->in},
-                                 std::as_bytes(std::span(decoded_weights.back()))});
-    }
+  for (const auto& [linear, scheme] : schemes_of(*spec, scheme_of, table_scheme_of)) {
+    const bool float_embedding = linear.name == spec->embedding_name && !scheme.weight.quantized();
+    if (!float_embedding) linears.push_back(linear.name);  // no linear: it needs no "ignore"
+    if (!scheme.weight.quantized()) continue;
+    map.set(linear.name, scheme);
+    const std::string name = linear.name + ".weight";
+    const Result<std::vector<float>> weight = checkpoint->floats(name, {linear.out, linear.in});
+    if (!weight) return weight.error();
+    const GroupAffineWeight quantized =
+        round_to_nearest(*weight, linear.out, linear.in, scheme.weight, DType::bf16);
+    packed.emplace_back(linear.name, quantized);
+    for (TensorToWrite& tensor : packed.back().tensors()) written.push_back(std::move(tensor));
+    decoded_weights.push_back(quantized.dequantize());
+    decoded_written.push_back({name,
+                               DType::f32,
+                               {linear.out, linear.in},
+                               std::as_bytes(std::span(decoded_weights.back()))});
   }
-  linears.push_back("lm_head");
+  if (spec->tied_head) linears.push_back("lm_head");
   for (const std::string& name : checkpoint->names()) {
     if (name.ends_with(".weight") && map.find(name.substr(0, name.size() - 7)) != nullptr) continue;
     const Result<Checkpoint::Tensor> tensor = checkpoint->tensor(name);

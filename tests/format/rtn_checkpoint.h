@@ -18,8 +18,9 @@ GroupAffineWeight round_to_nearest(const std::vector<float>& weight, std::int64_
                                    std::int64_t in, const WeightScheme& scheme, DType scale_type);
 
 // Writes `out` (made if missing): config.json, model.safetensors. Also `decoded`: a safetensors
-// file of the decoded weights in float32, named as in the source.
+// file of the decoded weights in float32, named as in the source. `table_scheme_of` is asked for
+// the embedding and an untied head; without it they stay as they are.
 Status write_rtn_checkpoint(const Path& source, const Path& out, const Path& decoded,
-                            const SchemeOf& scheme_of);
+                            const SchemeOf& scheme_of, const SchemeOf& table_scheme_of = {});
 
 }  // namespace lowbit

@@ -4,12 +4,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <fstream>
 #include <map>
 #include <sstream>
 
 #include "calib/tensor.h"
+#include "format/verify.h"
 #include "recipe/recipe.h"
+#include "runtime/reference_model.h"
 #include "support/faulty_file_system.h"
 #include "support/temporary_folder.h"
 
@@ -22,7 +25,7 @@ using testing::FaultyFileSystem;
 using testing::Killed;
 using testing::TemporaryFolder;
 
-const Path kModel = Path(LOWBIT_SOURCE_DIR) / "tests/data/models/llama2";
+const Path kModels = Path(LOWBIT_SOURCE_DIR) / "tests/data/models";
 
 constexpr const char* kRecipe = R"(
 name = "test"
@@ -51,12 +54,13 @@ CalibrationWindows random_windows(int seed) {
 
 struct Run {
   std::vector<std::string> settings = {};  // --set
+  std::string model = "llama2";
   int text_seed = 1;
   bool restart = false;
 };
 
 Result<QuantizeReport> run(FileSystem& files, const Path& output, const Run& how = {}) {
-  auto checkpoint = Checkpoint::open(files, kModel);
+  auto checkpoint = Checkpoint::open(files, kModels / how.model);
   if (!checkpoint) return checkpoint.error();
   auto recipe = parse_recipe(kRecipe, "test");
   if (!recipe) return recipe.error();
@@ -85,10 +89,13 @@ Folder contents(const Path& folder) {
   return result;
 }
 
+const Run kPackedTables = {.settings = {"scheme.embedding.bits=4", "scheme.embedding.group_size=16",
+                                        "scheme.head.bits=8", "scheme.head.group_size=16"}};
+
 TEST(Quantize, KilledAtAnyFileOperationEndsWithTheSameBytes) {
   const TemporaryFolder temporary;
   FaultyFileSystem counting;
-  const auto whole = run(counting, temporary.path() / "whole");
+  const auto whole = run(counting, temporary.path() / "whole", kPackedTables);
   ASSERT_TRUE(whole.ok()) << whole.error().message;
   const Folder expected = contents(temporary.path() / "whole");
   ASSERT_TRUE(expected.contains("config.json"));
@@ -97,8 +104,8 @@ TEST(Quantize, KilledAtAnyFileOperationEndsWithTheSameBytes) {
       const Path output = temporary.path() / "killed";
       std::filesystem::remove_all(output);
       FaultyFileSystem files({.kind = kind, .at = n});
-      EXPECT_THROW((void)run(files, output), Killed) << "operation " << n;
-      const auto resumed = run(real_file_system(), output);
+      EXPECT_THROW((void)run(files, output, kPackedTables), Killed) << "operation " << n;
+      const auto resumed = run(real_file_system(), output, kPackedTables);
       ASSERT_TRUE(resumed.ok()) << "operation " << n << ": " << resumed.error().message;
       const Folder found = contents(output);
       ASSERT_EQ(found.size(), expected.size()) << "operation " << n;
@@ -195,6 +202,67 @@ TEST(Quantize, TrainingLowersTheLossOnItsOwnWindows) {
   for (const BlockReport& block : report->blocks) {
     EXPECT_LT(block.loss_after, block.loss_before);
   }
+}
+
+// How far a packed table is from the source's, relative to its mean square.
+double relative_error(const ReferenceModel& packed, const std::string& model,
+                      const std::string& table) {
+  const ModelSpec& spec = packed.spec();
+  const Checkpoint source = Checkpoint::open(real_file_system(), kModels / model).value();
+  const auto expected = source.floats(table + ".weight", {spec.vocabulary, spec.hidden}).value();
+  const auto found = read_group_affine(packed.checkpoint(), table, spec.vocabulary, spec.hidden,
+                                       packed.quantization().find(table)->weight)
+                         .value()
+                         .dequantize();
+  double error = 0, power = 0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    error += std::pow(found[i] - expected[i], 2);
+    power += std::pow(expected[i], 2);
+  }
+  return error / power;
+}
+
+TEST(Quantize, PacksEmbeddingAndHeadEachByItsKey) {
+  const TemporaryFolder temporary;
+  const Path output = temporary.path() / "out";
+  ASSERT_TRUE(run(real_file_system(), output, kPackedTables).ok());
+  const auto report = verify(real_file_system(), output);
+  ASSERT_TRUE(report.ok());
+  EXPECT_TRUE(report->ok()) << verify_text(*report);
+  const auto model = ReferenceModel::open(real_file_system(), output);
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  const OrderedJson& written = model->checkpoint().config()["quantization_config"];
+  EXPECT_EQ(written["ignore"], OrderedJson::array()) << "the head is quantized";
+  EXPECT_FALSE(model->checkpoint().has("lm_head.weight"));
+  EXPECT_LT(relative_error(*model, "llama2", "model.embed_tokens"), 1e-2);
+  EXPECT_LT(relative_error(*model, "llama2", "lm_head"), 5e-5);
+}
+
+TEST(Quantize, PacksATiedTableOnce) {
+  const TemporaryFolder temporary;
+  const Path output = temporary.path() / "out";
+  const auto done = run(real_file_system(), output,
+                        {.settings = {"scheme.embedding.bits=8", "scheme.embedding.group_size=16"},
+                         .model = "qwen3"});
+  ASSERT_TRUE(done.ok()) << done.error().message;
+  EXPECT_TRUE(verify(real_file_system(), output).value().ok());
+  const auto model = ReferenceModel::open(real_file_system(), output);
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  EXPECT_EQ(model->checkpoint().config()["quantization_config"]["ignore"],
+            OrderedJson::array({"lm_head"}));
+  EXPECT_LT(relative_error(*model, "qwen3", "model.embed_tokens"), 5e-5);
+}
+
+TEST(Quantize, TheStudentBeginsWithThePackedEmbedding) {
+  const TemporaryFolder temporary;
+  const auto error_of = [&](const std::string& bits) {
+    const auto report =
+        run(real_file_system(), temporary.path() / bits,
+            {.settings = {"scheme.activations.bits=16", "scheme.weights.bits=8",
+                          "scheme.embedding.group_size=16", "scheme.embedding.bits=" + bits}});
+    return report.ok() ? report->blocks.front().mse_after : -1.0;
+  };
+  EXPECT_GT(error_of("2"), 100 * error_of("16"));
 }
 
 TEST(Quantize, AnUnknownDeviceIsAClearError) {

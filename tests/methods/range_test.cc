@@ -40,6 +40,23 @@ TEST(MseSearchRange, GoldenTwoBits) {
   EXPECT_NEAR(mse_search_range(kRow, scheme).scale.item<double>(), .593333, 1e-6);
 }
 
+TEST(SquaredErrorRange, LosesNoMoreThanTheFullRange) {
+  for (const bool symmetric : {false, true}) {
+    for (int bits = 2; bits <= 8; ++bits) {
+      const WeightScheme scheme{.bits = bits, .group_size = 4, .symmetric = symmetric};
+      const GroupParameters found = squared_error_range(kRow, scheme);
+      EXPECT_LE(squared_error(found, scheme),
+                squared_error(min_max_range(kRow, scheme), scheme) + 1e-7)
+          << bits;
+      if (symmetric) {
+        EXPECT_EQ(found.zero.item<double>(), 1 << (bits - 1)) << "not stored, so not moved";
+      }
+    }
+  }
+  const WeightScheme two_bits{.bits = 2, .group_size = 4};
+  EXPECT_LT(squared_error(squared_error_range(kRow, two_bits), two_bits), .2);
+}
+
 TEST(MinMaxRange, GroupsOfZerosAndOfOneSignStayExact) {
   const Tensor weight = at::tensor({0.F, 0.F, 0.F, 0.F, 1.F, 2.F, 3.F, 3.F}).view({1, 8});
   const WeightScheme scheme{.bits = 2, .group_size = 4};

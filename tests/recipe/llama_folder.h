@@ -20,6 +20,7 @@ struct LlamaShape {
   int hidden = 64;
   int ffn = 96;
   int vocabulary = 40;
+  bool tied = true;
 };
 
 class LlamaFolder {
@@ -52,7 +53,7 @@ class LlamaFolder {
                                 {"rms_norm_eps", 1e-5},
                                 {"rope_theta", 10000.0},
                                 {"max_position_embeddings", 128},
-                                {"tie_word_embeddings", true},
+                                {"tie_word_embeddings", shape_.tied},
                                 {"bos_token_id", 0},
                                 {"eos_token_id", 1},
                                 {"hidden_size", shape_.hidden},
@@ -79,6 +80,7 @@ class LlamaFolder {
     const std::int64_t hidden = shape_.hidden;
     const std::int64_t ffn = shape_.ffn;
     add("model.embed_tokens.weight", {shape_.vocabulary, hidden});
+    if (!shape_.tied) add("lm_head.weight", {shape_.vocabulary, hidden});
     add("model.norm.weight", {hidden});
     for (int block = 0; block < shape_.blocks; ++block) {
       const std::string prefix = "model.layers." + std::to_string(block) + ".";

@@ -145,6 +145,98 @@ TEST(Plan, RefusesToQuantizeNothing) {
   EXPECT_FALSE(make_plan(folder.open(), recipe, {}).ok());
 }
 
+TEST(Plan, LeavesEmbeddingAndHeadInFloatUnlessAsked) {
+  const LlamaFolder folder({.blocks = 1, .tied = false});
+  const Plan plan = plan_of(folder, recipe_of("rtn-w4a16"));
+  ASSERT_EQ(plan.tables.size(), 2U);
+  EXPECT_FALSE(plan.tables[0].scheme.weight.quantized());
+  EXPECT_EQ(plan.tables[1].stored_bytes, 40U * 64 * 2);
+  EXPECT_EQ(plan.quantization().find("lm_head"), nullptr);
+}
+
+TEST(Plan, QuantizesEmbeddingAndHeadEachByItsKey) {
+  const LlamaFolder folder({.blocks = 1, .tied = false});
+  Recipe recipe = recipe_of("rtn-w4a16");  // ignores lm_head, as all recipes do
+  const std::uint64_t before = plan_of(folder, recipe).output_bytes;
+  recipe.embedding = {4, 32, false};
+  recipe.head = {8, 32, true};
+  recipe.head_activation_bits = 8;
+  const Plan plan = plan_of(folder, recipe);
+  const LinearScheme* embedding = plan.quantization().find("model.embed_tokens");
+  ASSERT_NE(embedding, nullptr);
+  EXPECT_EQ(embedding->weight, recipe.embedding);
+  EXPECT_FALSE(embedding->activation.quantized());
+  const LinearScheme* head = plan.quantization().find("lm_head");
+  ASSERT_NE(head, nullptr);
+  EXPECT_EQ(head->weight, recipe.head);
+  EXPECT_EQ(head->activation.bits, 8);
+  EXPECT_EQ(head->activation.per, ActivationGranularity::token);
+  EXPECT_TRUE(head->activation.symmetric);
+  // 40 rows of 64: codes 4 and 8 bits, two scales a row, zero points 2 x 5 words, shape.
+  EXPECT_EQ(plan.tables[0].stored_bytes, 40U * 32 + 40 * 2 * 2 + 2 * 5 * 4 + 16);
+  EXPECT_EQ(plan.tables[1].stored_bytes, 40U * 64 + 40 * 2 * 2 + 16);
+  EXPECT_LT(plan.output_bytes, before - 40 * 64);
+}
+
+TEST(Plan, CountsATableOnceWhereTheHeadIsTiedAndSaysSo) {
+  const LlamaFolder folder({.blocks = 1});
+  Recipe recipe = recipe_of("rtn-w4a16");
+  recipe.weights.group_size = 32;
+  recipe.embedding = {8, 32, false};
+  for (const bool repeated : {false, true}) {
+    if (repeated) recipe.head = recipe.embedding;
+    const Plan plan = plan_of(folder, recipe);
+    ASSERT_EQ(plan.tables.size(), 1U);
+    EXPECT_NE(plan.quantization().find("model.embed_tokens"), nullptr);
+    EXPECT_THAT(plan.notices,
+                testing::Contains(AllOf(HasSubstr("tied"), HasSubstr("W8 g32 asym"))));
+  }
+}
+
+TEST(Plan, RefusesATiedHeadThatDisagreesWithTheEmbedding) {
+  const LlamaFolder folder({.blocks = 1});
+  Recipe recipe = recipe_of("rtn-w4a16");
+  recipe.embedding = {4, 32, false};
+  recipe.head = {8, 32, false};
+  const Result<Plan> plan = make_plan(folder.open(), recipe, {});
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(plan.error().code, "plan/tied-head");
+  EXPECT_THAT(plan.error().message, AllOf(HasSubstr("W8 g32 asym"), HasSubstr("W4 g32 asym")));
+  recipe.head = recipe.embedding;
+  recipe.head_activation_bits = 8;
+  EXPECT_EQ(make_plan(folder.open(), recipe, {}).error().code, "plan/tied-head");
+}
+
+TEST(Plan, RefusesIntegerActivationsOfAFloatHead) {
+  const LlamaFolder folder({.blocks = 1, .tied = false});
+  Recipe recipe = recipe_of("rtn-w4a16");
+  recipe.head_activation_bits = 8;
+  EXPECT_EQ(make_plan(folder.open(), recipe, {}).error().code, "plan/float-head");
+}
+
+TEST(Plan, FitsTheGroupsOfATableToItsRows) {
+  const LlamaFolder folder({.blocks = 1, .hidden = 96, .tied = false});
+  Recipe recipe = recipe_of("rtn-w4a16");
+  recipe.weights.group_size = 32;
+  recipe.head = {8, 64, false};
+  EXPECT_THAT(plan_of(folder, recipe).notices,
+              ElementsAre("group size 64 does not divide 96 inputs: 48 is used for lm_head"));
+  const LlamaFolder odd({.blocks = 1, .hidden = 92, .tied = false});
+  recipe.weights.group_size = 0;
+  const Result<Plan> refused = make_plan(odd.open(), recipe, {});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, "plan/group-size");
+  EXPECT_THAT(refused.error().message, AllOf(HasSubstr("lm_head"), HasSubstr("scheme.head")));
+}
+
+TEST(Plan, CountsTheMemoryOfPackedTables) {
+  const LlamaFolder folder({.blocks = 1, .vocabulary = 4000});
+  Recipe recipe = recipe_of("rtn-w4a16");
+  const std::uint64_t before = plan_of(folder, recipe).peak_memory_bytes;
+  recipe.embedding = {8, 32, false};
+  EXPECT_GT(plan_of(folder, recipe).peak_memory_bytes, before + 4000 * 64);
+}
+
 TEST(Plan, MovesStreamsFromMemoryToDisk) {
   const LlamaFolder folder({.blocks = 4});
   Recipe recipe = recipe_of("frm-w4a4");

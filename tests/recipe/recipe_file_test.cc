@@ -69,6 +69,32 @@ use = "learn.block"
   EXPECT_EQ(recipe.learn[1].zero_rate, LearnSpec{}.zero_rate);
 }
 
+TEST(RecipeFile, LeavesEmbeddingAndHeadInFloatUnlessToldOtherwise) {
+  const Recipe silent = parsed(kMinimal);
+  EXPECT_FALSE(silent.embedding.quantized());
+  EXPECT_FALSE(silent.head.quantized());
+  EXPECT_EQ(silent.head_activation_bits, 16);
+  const Recipe recipe = parsed(std::string(kMinimal) + R"(
+embedding = { bits = 4, group_size = 32, symmetric = true }
+head = { bits = 8, activation_bits = 8 }
+)");
+  EXPECT_EQ(recipe.embedding, (WeightScheme{4, 32, true}));
+  EXPECT_EQ(recipe.head, (WeightScheme{8, 128, false}));
+  EXPECT_EQ(recipe.head_activation_bits, 8);
+}
+
+TEST(RecipeFile, RefusesUnknownAndBadKeysOfEmbeddingAndHead) {
+  const auto with = [](const std::string& line) { return refused(kMinimal + line + "\n"); };
+  EXPECT_EQ(with("embedding = { bits = 9 }").code, "recipe/bad-value");
+  EXPECT_EQ(with("embedding = { bits = 1 }").code, "recipe/bad-value");
+  EXPECT_EQ(with("head = { group_size = 12 }").code, "recipe/bad-value");
+  EXPECT_EQ(with("head = { activation_bits = 32 }").code, "recipe/bad-value");
+  EXPECT_EQ(with("head = 8").code, "recipe/unknown-key");
+  const Error error = with("embedding = { activation_bits = 8 }");
+  EXPECT_EQ(error.code, "recipe/unknown-key");
+  EXPECT_THAT(error.message, AllOf(HasSubstr("x.toml:4"), HasSubstr("scheme.embedding.bits")));
+}
+
 TEST(RecipeFile, NamesLineAndKeysOfAnUnknownKey) {
   const Error error = refused(std::string(kMinimal) + "[calibration]\nwindow = 4\n");
   EXPECT_EQ(error.code, "recipe/unknown-key");
@@ -190,11 +216,17 @@ TEST(RecipeFile, WritesWhatWasChanged) {
   Recipe recipe = parsed(kMinimal);
   recipe.name = "quote \" and \\ and \n";
   recipe.ignore = {"a", "b"};
+  recipe.embedding = {8, 0, true};
+  recipe.head = {5, 64, false};
+  recipe.head_activation_bits = 8;
   recipe.learn.push_back({.epochs = 7, .scale_rate = 0, .sinkhorn = 0.125, .relation_tokens = 256});
   recipe.calibration.seed = INT64_MAX;
   const Recipe again = parsed(to_toml(recipe));
   EXPECT_EQ(again.name, recipe.name);
   EXPECT_EQ(again.ignore, recipe.ignore);
+  EXPECT_EQ(again.embedding, recipe.embedding);
+  EXPECT_EQ(again.head, recipe.head);
+  EXPECT_EQ(again.head_activation_bits, 8);
   EXPECT_EQ(again.calibration.seed, INT64_MAX);
   ASSERT_EQ(again.learn.size(), 1U);
   EXPECT_EQ(again.learn[0].epochs, 7);

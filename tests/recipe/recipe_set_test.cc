@@ -25,7 +25,8 @@ TEST(SetRecipeKey, ChangesAnyKeyOfTheFile) {
   Recipe recipe = frm();
   for (const char* assignment :
        {"name=mine", "scheme.weights.bits=3", "scheme.weights.symmetric=true",
-        "scheme.activations.per=token", "scheme.ignore=[\"lm_head\", \"down_proj\"]",
+        "scheme.activations.per=token", "scheme.embedding.bits=4", "scheme.head.bits=8",
+        "scheme.head.activation_bits=8", "scheme.ignore=[\"lm_head\", \"down_proj\"]",
         "calibration.windows=16", "learn.epochs=2", "learn.rate.scale=1e-3", "learn.loss.mse=0",
         "learn.train=[\"scale\"]", "allocate.robust=512", "range=mse-search"}) {
     const Status status = set_recipe_key(recipe, assignment);
@@ -35,6 +36,9 @@ TEST(SetRecipeKey, ChangesAnyKeyOfTheFile) {
   EXPECT_EQ(recipe.weights, (WeightScheme{3, 128, true}));
   EXPECT_EQ(recipe.activations.per, ActivationGranularity::token);
   EXPECT_EQ(recipe.ignore, (std::vector<std::string>{"lm_head", "down_proj"}));
+  EXPECT_EQ(recipe.embedding.bits, 4);
+  EXPECT_EQ(recipe.head.bits, 8);
+  EXPECT_EQ(recipe.head_activation_bits, 8);
   EXPECT_EQ(recipe.calibration.windows, 16);
   EXPECT_EQ(recipe.learn[0].epochs, 2);
   EXPECT_EQ(recipe.learn[0].scale_rate, 1e-3);
