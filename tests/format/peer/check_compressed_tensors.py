@@ -7,7 +7,7 @@ REFERENCE holds any of: `input_ids` and `logits` (float32, from our runtime); de
 float32, under their names in the float model, which must be equal to the last bit. With --source
 the logits are also compared with those of the float model that holds these weights. With
 --without-loading the weights alone are compared, decoded by compressed-tensors module by module:
-transformers (5.17, 5.24) does not load a packed embedding.
+transformers 5.17 does not load a packed embedding.
 Exit status: 0 equal, 1 different, 77 packages missing (skipped).
 """
 
