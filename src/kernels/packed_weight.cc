@@ -187,6 +187,34 @@ std::optional<PackedWeight> arrange(const GroupAffineWeight& weight) {
   return packed;
 }
 
+PackedWeight arrange(std::span<const std::byte> stored, std::int64_t out, std::int64_t in,
+                     DType type) {
+  CHECK(type == DType::bf16 || type == DType::f16);
+  CHECK(std::ssize(stored) == out * in * 2);
+  PackedWeight packed{.out = out,
+                      .in = in,
+                      .group_size = in,
+                      .bits = 16,
+                      .scale_type = type,
+                      .codes = {},
+                      .scales = {},
+                      .zeros = {}};
+  packed.codes.resize(static_cast<std::size_t>(packed.panels() * packed.group_bytes()));
+  parallel_for(packed.panels(), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t panel = begin; panel < end; ++panel) {
+      const std::int64_t rows = std::min(kPanelRows, out - panel * kPanelRows);
+      const std::byte* from = stored.data() + panel * kPanelRows * in * 2;
+      std::uint8_t* to = packed.codes.data() + panel * packed.group_bytes();
+      for (std::int64_t k = 0; k < in; ++k, from += 2, to += 2 * kPanelRows) {
+        for (std::int64_t row = 0; row < rows; ++row) {
+          std::memcpy(to + 2 * row, from + row * in * 2, 2);
+        }
+      }
+    }
+  });
+  return packed;
+}
+
 PackedWeight random_packed_weight(std::int64_t out, std::int64_t in, WeightScheme scheme,
                                   std::uint64_t seed) {
   const std::int64_t group_size = scheme.group_size > 0 ? scheme.group_size : in;

@@ -10,6 +10,9 @@
 //           one with the high bits, plane j (bit j of each byte) for inputs 4j + b
 // so that one shift and one mask give four unsigned bytes a lane, which is what integer dot
 // products take. Codes of other widths are kept in the next wider one.
+//
+// A float weight of 16 bits is kept as it is, the values of 16 rows beside each other for each
+// input, without scales and zeros; it has products with float activations alone.
 #pragma once
 
 #include <cstddef>
@@ -43,7 +46,7 @@ using AlignedVector = std::vector<T, CacheLineAllocator<T>>;
 
 struct PackedWeight {
   std::int64_t out = 0, in = 0, group_size = 0;
-  int bits = 4;                       // of the layout: 2, 3, 4 or 8
+  int bits = 4;                       // of the layout: 2, 3, 4 or 8; 16: values of scale_type
   DType scale_type = DType::f16;      // f16, bf16 or f32
   AlignedVector<std::uint8_t> codes;  // [panels, groups, group_size * bits * 2]
   AlignedVector<std::byte> scales;    // [panels, groups, 16] in scale_type; 0 for rows past `out`
@@ -58,6 +61,10 @@ struct PackedWeight {
 // Nothing when a group is no multiple of four inputs: such a weight has the reference product
 // alone.
 std::optional<PackedWeight> arrange(const GroupAffineWeight& weight);
+
+// A float weight as a checkpoint stores it: `stored` is [out, in] of bf16 or f16, at any alignment.
+PackedWeight arrange(std::span<const std::byte> stored, std::int64_t out, std::int64_t in,
+                     DType type);
 
 // A weight of this shape whose codes, scales and zeros are pseudo-random: for benchmarks.
 PackedWeight random_packed_weight(std::int64_t out, std::int64_t in, WeightScheme scheme,

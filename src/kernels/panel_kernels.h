@@ -9,7 +9,7 @@
 
 namespace lowbit {
 
-enum class ScaleKind { f16, bf16, f32 };
+enum class ScaleKind { f16, bf16, f32 };  // of 16-bit weights: their own
 
 struct PanelWeight {  // PackedWeight, packed_weight.h
   std::int64_t out, in, group_size, groups;
@@ -308,6 +308,63 @@ class Panels : PanelParts<V> {
     }
   }
 
+  template <ScaleKind kKind>
+  static F half(const std::uint8_t* p) {
+    return kKind == ScaleKind::f16 ? V::from_f16(p) : V::from_bf16(p);
+  }
+
+  // Weights of 16 bits, 32 bytes an input. Enough sums for the latency of additions.
+  template <ScaleKind kKind, int kTokens>
+  static void direct_halves(const PanelWeight& w, const PanelFloats& x, std::int64_t token,
+                            std::int64_t panel, float* y) {
+    constexpr int kSums = 4 / kTokens;
+    F sums[kTokens][kSums];
+    for (int t = 0; t < kTokens; ++t) {
+      for (int i = 0; i < kSums; ++i) sums[t][i] = V::splat_float(0.0F);
+    }
+    const std::uint8_t* weights = w.codes + panel * w.in * 32;
+    const float* input = x.x + token * w.in;
+    const auto add_input = [&](int sum) {
+      const F value = half<kKind>(weights);
+      for (int t = 0; t < kTokens; ++t) {
+        sums[t][sum] = V::multiply_add(value, V::splat_float(input[t * w.in]), sums[t][sum]);
+      }
+      weights += 32;
+      ++input;
+    };
+    std::int64_t k = 0;
+    for (; k + 4 <= w.in; k += 4) {
+      V::prefetch(weights + 2048);
+      V::prefetch(weights + 2112);
+      for (int i = 0; i < 4; ++i) add_input(i % kSums);
+    }
+    for (; k < w.in; ++k) add_input(0);
+    for (int t = 0; t < kTokens; ++t) {
+      for (int i = 1; i < kSums; ++i) sums[t][0] = V::add(sums[t][0], sums[t][i]);
+      store_rows(sums[t][0], w.out - panel * 16, y + (token + t) * w.out + panel * 16);
+    }
+  }
+
+  template <ScaleKind kKind>
+  static void half_panels(const PanelWeight& w, const PanelFloats& x, std::int64_t begin,
+                          std::int64_t end, float* y) {
+    for (std::int64_t panel = begin; panel < end; ++panel) {
+      std::int64_t token = 0;
+      for (; token + 4 <= x.tokens; token += 4) direct_halves<kKind, 4>(w, x, token, panel, y);
+      for (; token + 2 <= x.tokens; token += 2) direct_halves<kKind, 2>(w, x, token, panel, y);
+      for (; token < x.tokens; ++token) direct_halves<kKind, 1>(w, x, token, panel, y);
+    }
+  }
+
+  template <ScaleKind kKind>
+  static void widen_halves(const PanelWeight& w, std::int64_t panel, std::int64_t begin,
+                           std::int64_t end, std::int64_t stride, float* to) {
+    const std::uint8_t* weights = w.codes + panel * w.in * 32;
+    for (std::int64_t k = begin; k < end; ++k, to += stride) {
+      V::store_floats(to, half<kKind>(weights + k * 32));
+    }
+  }
+
   template <int kBits>
   static void dequantize(const PanelWeight& w, std::int64_t panel, std::int64_t begin,
                          std::int64_t end, std::int64_t stride, float* to) {
@@ -343,10 +400,19 @@ class Panels : PanelParts<V> {
     };
     all.floats = [](const PanelWeight& w, const PanelFloats& x, std::int64_t begin,
                     std::int64_t end, float* y) {
+      if (w.bits == 16) {
+        return w.scale_kind == ScaleKind::f16 ? half_panels<ScaleKind::f16>(w, x, begin, end, y)
+                                              : half_panels<ScaleKind::bf16>(w, x, begin, end, y);
+      }
       Parts::by_bits(w.bits, [&]<int kBits>() { float_panels<kBits>(w, x, begin, end, y); });
     };
     all.dequantize = [](const PanelWeight& w, std::int64_t panel, std::int64_t begin,
                         std::int64_t end, std::int64_t stride, float* to) {
+      if (w.bits == 16) {
+        return w.scale_kind == ScaleKind::f16
+                   ? widen_halves<ScaleKind::f16>(w, panel, begin, end, stride, to)
+                   : widen_halves<ScaleKind::bf16>(w, panel, begin, end, stride, to);
+      }
       Parts::by_bits(w.bits,
                      [&]<int kBits>() { dequantize<kBits>(w, panel, begin, end, stride, to); });
     };

@@ -5,8 +5,10 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 
+#include "base/half_float.h"
 #include "kernels/random_product.h"
 
 namespace lowbit {
@@ -83,32 +85,37 @@ TEST_P(PackedProduct, CarriesNonFiniteInputsIntoTheResult) {
   }
 }
 
+// Of float activations, with `decoded`, [out, in].
+void expect_float_products(const Shape& shape, const PackedWeight& packed,
+                           const std::vector<float>& decoded) {
+  const std::vector<float> x = random_input(shape, 0.5F);
+  for (const Isa isa : kernels_here()) {
+    std::vector<float> y(static_cast<std::size_t>(shape.tokens * shape.out));
+    packed_product(isa, x, packed, y);
+    for (std::int64_t t = 0; t < shape.tokens; ++t) {
+      for (std::int64_t o = 0; o < shape.out; ++o) {
+        double sum = 0, size = 0;
+        for (std::int64_t i = 0; i < shape.in; ++i) {
+          const double product = double{x[static_cast<std::size_t>(t * shape.in + i)]} *
+                                 decoded[static_cast<std::size_t>(o * shape.in + i)];
+          sum += product;
+          size += std::abs(product);
+        }
+        ASSERT_NEAR(y[static_cast<std::size_t>(t * shape.out + o)], sum, 2e-6 * size)
+            << name_of(isa) << ", token " << t << ", row " << o;
+      }
+    }
+  }
+}
+
 TEST_P(PackedProduct, OfFloatsIsThatOfTheDecodedWeight) {
   for (const DType scale_type : {DType::f16, DType::bf16, DType::f32}) {
-    for (const Shape& shape :
-         {Shape{17, 96, 32, 1}, Shape{80, 256, 128, 3}, Shape{70, 512, 512, 9}}) {
+    for (const Shape& shape : {Shape{17, 96, 32, 1}, Shape{80, 256, 128, 3}, Shape{70, 512, 512, 9},
+                               Shape{16, 672, 672, 6}, Shape{20, 480, 96, 5}}) {
       const GroupAffineWeight weight = random_weight(shape, GetParam(), false, scale_type);
       const auto packed = arrange(weight);
       ASSERT_TRUE(packed);
-      const std::vector<float> x = random_input(shape, 0.5F);
-      const std::vector<float> decoded = weight.dequantize();
-      for (const Isa isa : kernels_here()) {
-        std::vector<float> y(static_cast<std::size_t>(shape.tokens * shape.out));
-        packed_product(isa, x, *packed, y);
-        for (std::int64_t t = 0; t < shape.tokens; ++t) {
-          for (std::int64_t o = 0; o < shape.out; ++o) {
-            double sum = 0, size = 0;
-            for (std::int64_t i = 0; i < shape.in; ++i) {
-              const double product = double{x[static_cast<std::size_t>(t * shape.in + i)]} *
-                                     decoded[static_cast<std::size_t>(o * shape.in + i)];
-              sum += product;
-              size += std::abs(product);
-            }
-            ASSERT_NEAR(y[static_cast<std::size_t>(t * shape.out + o)], sum, 2e-6 * size)
-                << name_of(isa) << ", token " << t << ", row " << o;
-          }
-        }
-      }
+      expect_float_products(shape, *packed, weight.dequantize());
     }
   }
 }
@@ -146,6 +153,25 @@ TEST_P(PackedProduct, OfSeveralWeightsIsThatOfEach) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Bits, PackedProduct, ::testing::Values(2, 3, 4, 5, 8));
+
+TEST(HalfWeight, HasTheProductsOfItsValues) {
+  for (const DType type : {DType::bf16, DType::f16}) {
+    for (const Shape& shape : {Shape{16, 32, 0, 1}, Shape{1, 5, 0, 2}, Shape{37, 259, 0, 3},
+                               Shape{70, 130, 0, 4}, Shape{65, 515, 0, 9}}) {
+      std::vector<float> values = random_input({1, shape.in, 0, shape.out}, 0.0F);
+      std::vector<std::byte> stored(1 + 2 * values.size());  // at an odd address
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const std::uint16_t bits =
+            type == DType::bf16 ? float_to_bf16(values[i]) : float_to_f16(values[i]);
+        std::memcpy(stored.data() + 1 + 2 * i, &bits, 2);
+        values[i] = type == DType::bf16 ? bf16_to_float(bits) : f16_to_float(bits);
+      }
+      const PackedWeight packed = arrange(std::span(stored).subspan(1), shape.out, shape.in, type);
+      EXPECT_EQ(std::ssize(packed.codes), (shape.out + 15) / 16 * 16 * shape.in * 2);
+      expect_float_products(shape, packed, values);
+    }
+  }
+}
 
 TEST(Arrange, KeepsTheWidthOfTheCodes) {
   for (const int bits : {2, 3, 4, 8}) {
