@@ -108,8 +108,7 @@ Result<Windows> sample_windows(const SampledWindows& wanted, const std::string& 
     const std::int64_t sequences = std::min(at_once, wanted.windows - before);
     const SamplingOptions options{.sequences = sequences,
                                   .length = wanted.length,
-                                  .temperature = 1.0,
-                                  .top_k = 0,
+                                  .rule = {},
                                   .seed = batch_seed(wanted.seed, batch),
                                   .prompt = {}};
     Result<Windows> sampled = generate(*model, options, [&](std::int64_t done, std::int64_t) {

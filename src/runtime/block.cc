@@ -14,11 +14,14 @@ namespace {
 class BlockLoader {
  public:
   BlockLoader(const Checkpoint& checkpoint, const ModelSpec& model,
-              const QuantizationMap& quantization)
-      : checkpoint_(checkpoint), model_(model), quantization_(quantization) {}
+              const QuantizationMap& quantization, Residence residence)
+      : checkpoint_(checkpoint),
+        model_(model),
+        quantization_(quantization),
+        residence_(residence) {}
 
   void load(const LinearSpec& spec, LoadedLinear& into) {
-    keep(into, [&] { return load_linear(checkpoint_, spec, quantization_); });
+    keep(into, [&] { return load_linear(checkpoint_, spec, quantization_, residence_); });
   }
   void load(const NormSpec& spec, NormKind kind, LoadedNorm& into) {
     keep(into, [&] { return load_norm(checkpoint_, model_, spec, kind); });
@@ -40,6 +43,7 @@ class BlockLoader {
   const Checkpoint& checkpoint_;
   const ModelSpec& model_;
   const QuantizationMap& quantization_;
+  Residence residence_;
   Status status_;
 };
 
@@ -115,10 +119,11 @@ void ffn_part(const ModelSpec& model, const LoadedBlock& block, std::span<const 
 }  // namespace
 
 Result<LoadedBlock> load_block(const Checkpoint& checkpoint, const ModelSpec& model,
-                               const QuantizationMap& quantization, std::int64_t index) {
+                               const QuantizationMap& quantization, std::int64_t index,
+                               Residence residence) {
   const BlockSpec spec = model.block(index);
   LoadedBlock block;
-  BlockLoader loader(checkpoint, model, quantization);
+  BlockLoader loader(checkpoint, model, quantization, residence);
   loader.load(spec.attention_norm, model.norm, block.attention_norm);
   loader.load(spec.ffn_norm, model.norm, block.ffn_norm);
   if (spec.q_norm) loader.load(*spec.q_norm, NormKind::rms, block.q_norm.emplace());

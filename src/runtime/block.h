@@ -23,7 +23,8 @@ struct LoadedBlock {
 };
 
 Result<LoadedBlock> load_block(const Checkpoint& checkpoint, const ModelSpec& model,
-                               const QuantizationMap& quantization, std::int64_t index);
+                               const QuantizationMap& quantization, std::int64_t index,
+                               Residence residence = Residence::passing);
 
 // Sees the input of linears as they run, once for linears that share it: q stands for q, k and v,
 // up for gate and up.

@@ -89,10 +89,10 @@ Status TokenEmbedding::add_positions(std::int64_t first, std::int64_t tokens,
 }
 
 Result<LoadedLinear> load_head(const Checkpoint& checkpoint, const ModelSpec& model,
-                               const QuantizationMap& quantization) {
+                               const QuantizationMap& quantization, Residence residence) {
   return load_linear(checkpoint,
                      {.name = model.head_name, .out = model.vocabulary, .in = model.hidden},
-                     quantization);
+                     quantization, residence);
 }
 
 }  // namespace lowbit

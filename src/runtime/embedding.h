@@ -38,10 +38,10 @@ class TokenEmbedding {
   std::optional<PackedRows> packed_;
 };
 
-// The head, [vocabulary, hidden], whole: a float one decoded to float32. Tied: the embedding's
-// table.
+// The head, [vocabulary, hidden], whole. Tied: the embedding's table.
 Result<LoadedLinear> load_head(const Checkpoint& checkpoint, const ModelSpec& model,
-                               const QuantizationMap& quantization);
+                               const QuantizationMap& quantization,
+                               Residence residence = Residence::passing);
 
 // The error of a float table that has not the shape of the model's; nothing is decoded.
 Status check_table(const Checkpoint& checkpoint, const ModelSpec& model, const std::string& module);

@@ -70,7 +70,10 @@ std::uint64_t held_bytes(const LoadedBlock& block) {
 std::uint64_t load_bytes(const ReferenceModel& model, const LinearSpec& linear) {
   const auto weights = static_cast<std::uint64_t>(linear.out * linear.in);
   const LinearScheme* scheme = model.quantization().find(linear.name);
-  if (scheme == nullptr || !scheme->weight.quantized()) return weights * sizeof(float);
+  if (scheme == nullptr || !scheme->weight.quantized()) {
+    const auto stored = model.checkpoint().tensor(linear.name + ".weight");
+    return weights * (stored ? size_bytes(stored->info->dtype) : sizeof(float));
+  }
   const std::int64_t group = scheme->weight.group_size > 0 ? scheme->weight.group_size : linear.in;
   return weights * static_cast<std::uint64_t>(scheme->weight.bits) / 8 +
          weights / static_cast<std::uint64_t>(group) * 3;
@@ -181,14 +184,14 @@ Result<Engine> Engine::load(const ReferenceModel& model, const EngineOptions& op
     if (interrupted()) {
       return failure(ErrorKind::interrupted, "runtime/interrupted", impl->name, "interrupted");
     }
-    auto block = load_block(checkpoint, spec, model.quantization(), index);
+    auto block = load_block(checkpoint, spec, model.quantization(), index, Residence::resident);
     if (!block) return std::move(block).error();
     impl->blocks.push_back(std::move(*block));
   }
   auto norm = load_norm(checkpoint, spec, spec.final_norm, spec.norm);
   if (!norm) return std::move(norm).error();
   impl->norm = std::move(*norm);
-  auto head = load_head(checkpoint, spec, model.quantization());
+  auto head = load_head(checkpoint, spec, model.quantization(), Residence::resident);
   if (!head) return std::move(head).error();
   impl->head = std::move(*head);
   impl->embed = [&embedding = model.embedding()](std::span<const TokenId> tokens,

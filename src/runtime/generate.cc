@@ -8,7 +8,6 @@
 #include "base/progress.h"
 #include "base/threads.h"
 #include "runtime/engine.h"
-#include "runtime/sampler.h"
 
 namespace lowbit {
 namespace {
@@ -32,13 +31,7 @@ Status check_options(const ReferenceModel& model, const SamplingOptions& options
                     "positions)",
                     options.length, prompt, most));
   }
-  if (!std::isfinite(options.temperature) || options.temperature < 0.0) {
-    return refuse(fmt::format("temperature {}; take 0 (greedy) or more", options.temperature));
-  }
-  if (options.top_k < 0) {
-    return refuse(fmt::format("top_k {}; take 0 (all) or more", options.top_k));
-  }
-  return {};
+  return check(options.rule);
 }
 
 }  // namespace
@@ -47,7 +40,6 @@ Result<Sequences> generate(const ReferenceModel& model, const SamplingOptions& o
                            const ReferenceModel::Progress& on_token) {
   if (Status status = check_options(model, options); !status) return std::move(status).error();
   const ModelSpec& spec = model.spec();
-  const SamplingRule rule{.temperature = options.temperature, .top_k = options.top_k};
   Sequences sequences(static_cast<std::size_t>(options.sequences), options.prompt);
   std::vector<RandomNumbers> random;
   for (std::size_t s = 0; s < sequences.size(); ++s) {
@@ -78,7 +70,7 @@ Result<Sequences> generate(const ReferenceModel& model, const SamplingOptions& o
       for (auto s = static_cast<std::size_t>(begin); s < static_cast<std::size_t>(end); ++s) {
         const auto row = std::span(*logits).subspan(s * static_cast<std::size_t>(spec.vocabulary),
                                                     static_cast<std::size_t>(spec.vocabulary));
-        sequences[s].push_back(sample(row, rule, random[s]));
+        sequences[s].push_back(sample(row, options.rule, sequences[s], random[s]));
       }
     });
     if (options.on_next) {

@@ -8,16 +8,16 @@
 #include <vector>
 
 #include "runtime/reference_model.h"
+#include "runtime/sampler.h"
 
 namespace lowbit {
 
 struct SamplingOptions {
   std::int64_t sequences = 8;
   std::int64_t length = 512;  // tokens of each, the prompt counted
-  double temperature = 1.0;   // 0: greedy
-  std::int64_t top_k = 0;     // 0: all
-  std::uint64_t seed = 42;    // the same seed, the same text
-  KvType kv = KvType::f32;
+  SamplingRule rule = {};
+  std::uint64_t seed = 42;  // the same seed, the same text
+  KvType kv = KvType::f32;  // as which keys and values are kept
   // Of every sequence; empty: BOS, or a random token where there is none.
   std::vector<TokenId> prompt = {};
   // Sees the next token of every sequence as soon as it is drawn; false ends the sampling there.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "base/check.h"
@@ -40,9 +41,37 @@ bool kernels_take(const ActivationScheme& activation, const GroupAffineWeight& w
   return same_groups && weight.group_size * largest_weight * kLargestActivation <= INT32_MAX;
 }
 
+bool all_finite(std::span<const std::byte> halves, DType type) {
+  const unsigned exponent = type == DType::f16 ? 0x7C00 : 0x7F80;
+  unsigned bad = 0;
+  for (std::size_t i = 0; i < halves.size(); i += 2) {
+    std::uint16_t bits;
+    std::memcpy(&bits, halves.data() + i, 2);
+    bad |= (bits & exponent) == exponent ? 1U : 0U;
+  }
+  return bad == 0;
+}
+
+// A sound weight of 16 bits, as it is stored; nothing for any other.
+std::optional<PackedWeight> arrange_stored(const Checkpoint& checkpoint, const LinearSpec& spec) {
+  const auto stored = checkpoint.tensor(spec.name + ".weight");
+  if (!stored || stored->info->shape != std::vector<std::int64_t>{spec.out, spec.in}) return {};
+  const DType type = stored->info->dtype;
+  if (type != DType::f16 && type != DType::bf16) return {};
+  if (!all_finite(stored->bytes, type)) return {};
+  return arrange(stored->bytes, spec.out, spec.in, type);
+}
+
 Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const LinearScheme* scheme,
-                   LoadedLinear& linear) {
+                   Residence residence, LoadedLinear& linear) {
+  const Result<Isa> isa = chosen_isa();
+  if (!isa) return isa.error();
+  linear.isa = *isa;
   if (scheme == nullptr || !scheme->weight.quantized()) {
+    if (residence == Residence::resident && linear.isa != Isa::reference) {
+      linear.arranged = arrange_stored(checkpoint, spec);
+      if (linear.arranged) return {};
+    }
     auto weight = checkpoint.floats(spec.name + ".weight", {spec.out, spec.in});
     if (!weight) return std::move(weight).error();
     linear.weight = std::move(*weight);
@@ -51,9 +80,6 @@ Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const L
   auto packed = read_group_affine(checkpoint, spec.name, spec.out, spec.in, scheme->weight);
   if (!packed) return std::move(packed).error();
   linear.activation = scheme->activation;
-  const Result<Isa> isa = chosen_isa();
-  if (!isa) return isa.error();
-  linear.isa = *isa;
   if (linear.isa != Isa::reference && kernels_take(linear.activation, *packed)) {
     linear.arranged = arrange(*packed);
     if (linear.arranged) return {};
@@ -76,13 +102,12 @@ void add_bias(const LoadedLinear& linear, std::span<float> y) {
 }  // namespace
 
 Result<LoadedLinear> load_linear(const Checkpoint& checkpoint, const LinearSpec& spec,
-                                 const QuantizationMap& quantization) {
+                                 const QuantizationMap& quantization, Residence residence) {
   LoadedLinear linear;
   linear.out = spec.out;
   linear.in = spec.in;
-  if (Status s = load_weight(checkpoint, spec, quantization.find(spec.name), linear); !s) {
-    return std::move(s).error();
-  }
+  Status loaded = load_weight(checkpoint, spec, quantization.find(spec.name), residence, linear);
+  if (!loaded) return std::move(loaded).error();
   if (Status s = load_bias(checkpoint, spec, linear); !s) return std::move(s).error();
   return linear;
 }

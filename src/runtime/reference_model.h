@@ -35,8 +35,12 @@ struct LoadedLinear {
   ActivationScheme activation;
   std::vector<float> bias;  // [out] or empty
 };
+// How long a linear stays in memory. One that is passed through once is decoded to float32 where it
+// is float; one that stays keeps its 16 bits, laid out for the kernels.
+enum class Residence { passing, resident };
 Result<LoadedLinear> load_linear(const Checkpoint& checkpoint, const LinearSpec& linear,
-                                 const QuantizationMap& quantization);
+                                 const QuantizationMap& quantization,
+                                 Residence residence = Residence::passing);
 void apply(const LoadedLinear& linear, std::span<const float> x,  // [tokens, in]
            std::span<float> y);                                   // [tokens, out]
 

@@ -1,4 +1,4 @@
-// Limits on what a tokenizer.json may ask for; real files stay far below them.
+// Limits on what a tokenizer.json, a text or a request may ask for; real ones stay far below them.
 #pragma once
 
 #include <algorithm>
@@ -12,6 +12,8 @@ constexpr std::int64_t kTokens = 4 << 20;  // ids are below this
 constexpr std::size_t kParts = 64;         // members of one (nested) Sequence
 constexpr std::size_t kPatternBytes = 16 << 10;
 constexpr std::size_t kAddedTokenBytes = 512;  // each position of the text may look this far
+constexpr std::size_t kStopStrings = 16;       // each byte of the text passes all of them
+constexpr std::size_t kStopStringBytes = 1024;
 constexpr std::size_t kTemplatePieces = 64;
 constexpr std::size_t kTextBytes = 256u << 20;
 constexpr std::size_t kGrownTextBytes = 768u

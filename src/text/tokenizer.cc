@@ -26,7 +26,9 @@ class Tokenizer::Impl {
  public:
   Status read(const Json& json);
   Result<std::vector<TokenId>> encode(std::string_view text, SpecialTokens special) const;
-  Result<std::string> decode(std::span<const TokenId> ids, SkipSpecial skip) const;
+  DecoderRun start_decoding() const { return decoder_.start(); }
+  // Appends the text of an id; none for a special token that is to be skipped.
+  Status add_token(TokenId id, SkipSpecial skip, TokenParts& tokens) const;
   TokenId end_id() const { return std::max(bpe_.end_id(), added_.end_id()); }
   TokenId id_of(std::string_view token) const {
     const TokenId id = added_.id_of(token);
@@ -147,22 +149,22 @@ const std::string* Tokenizer::Impl::token_of(TokenId id) const {
   return added != nullptr ? &added->content : bpe_.token_of(id);
 }
 
-Result<std::string> Tokenizer::Impl::decode(std::span<const TokenId> ids, SkipSpecial skip) const {
-  std::vector<std::string> tokens;
-  tokens.reserve(ids.size());
-  for (const TokenId id : ids) {
-    const std::string* token = token_of(id);
-    if (token == nullptr) {
-      return bad_input("tokenizer/unknown-token",
-                       fmt::format("id {} is not in the vocabulary of {} ids", id, end_id()));
-    }
-    const AddedToken* added = added_.token_of(id);
-    if (skip == SkipSpecial::yes && added != nullptr && added->special) continue;
-    tokens.push_back(*token);
+Status Tokenizer::Impl::add_token(TokenId id, SkipSpecial skip, TokenParts& tokens) const {
+  const std::string* token = token_of(id);
+  if (token == nullptr) {
+    return bad_input("tokenizer/unknown-token",
+                     fmt::format("id {} is not in the vocabulary of {} ids", id, end_id()));
   }
-  MatchBudget budget;
-  return decoder_.apply(std::move(tokens), budget);
+  const AddedToken* added = added_.token_of(id);
+  if (skip == SkipSpecial::no || added == nullptr || !added->special) tokens.push_back({*token});
+  return {};
 }
+
+struct Tokenizer::Decoding::State {
+  const Impl& tokenizer;
+  SkipSpecial skip;
+  DecoderRun run;
+};
 
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::~Tokenizer() = default;
@@ -195,7 +197,46 @@ Result<std::vector<TokenId>> Tokenizer::encode(std::string_view text, SpecialTok
 }
 
 Result<std::string> Tokenizer::decode(std::span<const TokenId> ids, SkipSpecial skip) const {
-  return impl_->decode(ids, skip);
+  TokenParts tokens;
+  tokens.reserve(ids.size());
+  for (const TokenId id : ids) {
+    if (auto done = impl_->add_token(id, skip, tokens); !done) return std::move(done).error();
+  }
+  DecoderRun run = impl_->start_decoding();
+  MatchBudget budget;
+  std::string text;
+  if (auto done = run.push(std::move(tokens), budget, text); !done) return std::move(done).error();
+  if (auto done = run.finish(budget, text); !done) return std::move(done).error();
+  return text;
+}
+
+Tokenizer::Decoding Tokenizer::decoding(SkipSpecial skip) const {
+  return Decoding(
+      std::make_unique<Decoding::State>(Decoding::State{*impl_, skip, impl_->start_decoding()}));
+}
+
+Tokenizer::Decoding::Decoding(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Tokenizer::Decoding::~Decoding() = default;
+Tokenizer::Decoding::Decoding(Decoding&&) noexcept = default;
+Tokenizer::Decoding& Tokenizer::Decoding::operator=(Decoding&&) noexcept = default;
+
+Result<std::string> Tokenizer::Decoding::add(TokenId id) {
+  TokenParts tokens;
+  const Status known = state_->tokenizer.add_token(id, state_->skip, tokens);
+  if (!known) return known.error();
+  MatchBudget budget;  // of this id: a stream lasts as long as its model takes
+  std::string text;
+  const Status done = state_->run.push(std::move(tokens), budget, text);
+  if (!done) return done.error();
+  return text;
+}
+
+Result<std::string> Tokenizer::Decoding::finish() {
+  MatchBudget budget;
+  std::string text;
+  const Status done = state_->run.finish(budget, text);
+  if (!done) return done.error();
+  return text;
 }
 
 std::int64_t Tokenizer::vocabulary_size() const { return impl_->end_id(); }

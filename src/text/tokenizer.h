@@ -26,6 +26,8 @@ enum class SkipSpecial { no, yes };      // whether decode leaves special tokens
 
 class Tokenizer {
  public:
+  class Decoding;
+
   static Result<Tokenizer> load(FileSystem& files, const Path& model_folder);  // its tokenizer.json
   static Result<Tokenizer> parse(std::string_view json);
   ~Tokenizer();
@@ -37,6 +39,9 @@ class Tokenizer {
   Result<std::string> decode(std::span<const TokenId> ids,
                              SkipSpecial skip = SkipSpecial::yes) const;
 
+  // For ids that come one by one; the tokenizer must outlive it.
+  Decoding decoding(SkipSpecial skip = SkipSpecial::yes) const;
+
   std::int64_t vocabulary_size() const;  // with added tokens
   // The id of a token's text, or -1.
   TokenId id_of(std::string_view token) const;
@@ -45,6 +50,24 @@ class Tokenizer {
   class Impl;
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
+};
+
+// Gives the text that no later id can change; all together is what `decode` gives for all ids. A
+// step takes time for its id alone. After an error it is of no more use.
+class Tokenizer::Decoding {
+ public:
+  ~Decoding();
+  Decoding(Decoding&&) noexcept;
+  Decoding& operator=(Decoding&&) noexcept;
+
+  Result<std::string> add(TokenId id);
+  Result<std::string> finish();
+
+ private:
+  friend class Tokenizer;
+  struct State;
+  explicit Decoding(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace lowbit

@@ -1,5 +1,7 @@
 #include "text/utf8.h"
 
+#include <algorithm>
+
 namespace lowbit {
 namespace {
 
@@ -55,6 +57,18 @@ std::size_t invalid_utf8_at(std::string_view bytes) {
     at += sequence.size;
   }
   return std::string_view::npos;
+}
+
+std::size_t unfinished_utf8_at(std::string_view bytes) {
+  // No character is longer than four bytes, so it begins with one of the last three.
+  const std::size_t first = bytes.size() - std::min<std::size_t>(bytes.size(), 3);
+  for (std::size_t at = first; at < bytes.size(); ++at) {
+    const unsigned lead = static_cast<unsigned char>(bytes[at]);
+    if (lead < 0xC2 || lead > 0xF4) continue;
+    const Sequence sequence = sequence_at(bytes, at);
+    if (!sequence.valid && at + sequence.size == bytes.size()) return at;
+  }
+  return bytes.size();
 }
 
 void append_utf8(std::string& text, char32_t point) {

@@ -22,6 +22,9 @@ std::size_t invalid_utf8_at(std::string_view bytes);
 
 void append_utf8(std::string& text, char32_t point);
 
+// Where a character begins that more bytes may complete, or the size.
+std::size_t unfinished_utf8_at(std::string_view bytes);
+
 // Each longest beginning of a broken sequence becomes one U+FFFD.
 std::string repaired_utf8(std::string_view bytes);
 

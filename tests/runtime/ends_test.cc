@@ -91,7 +91,7 @@ TEST(PackedEnds, GenerateWhatTheDecodedGenerate) {
   PackedEnds ends("qwen3");
   ends.pack(kEmbedding, {kW8, {}});
   const SamplingOptions greedy = {
-      .sequences = 1, .length = 12, .temperature = 0, .seed = 1, .prompt = {3, 4, 5}};
+      .sequences = 1, .length = 12, .rule = {.temperature = 0}, .seed = 1, .prompt = {3, 4, 5}};
   const auto found = generate(test::open_model(ends.packed.write()), greedy, {});
   const auto expected = generate(test::open_model(ends.decoded.write()), greedy, {});
   ASSERT_TRUE(found.ok() && expected.ok());

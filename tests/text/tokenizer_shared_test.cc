@@ -1,6 +1,7 @@
 // The tokenizers of the shared models against their golden.json.
 #include "base/file.h"
 #include "text/golden_file.h"
+#include "text/stream_checks.h"
 
 namespace lowbit {
 namespace {
@@ -15,6 +16,12 @@ TEST_P(SharedTokenizer, GivesTheIdsAndTextsOfGoldenJson) {
   const Json golden = parse_json(testing::file_text((folder / "golden.json").string())).value();
   EXPECT_EQ(golden.at("tokenizer").size(), 33u);
   testing::expect_golden(*tokenizer, golden.at("tokenizer"));
+}
+
+TEST_P(SharedTokenizer, StreamsAsItDecodes) {
+  const Path folder = Path(LOWBIT_SOURCE_DIR) / "../shared/models" / GetParam();
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no model at " << folder;
+  testing::expect_streams_as_decoded(Tokenizer::load(real_file_system(), folder).value());
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, SharedTokenizer,
