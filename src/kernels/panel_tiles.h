@@ -83,6 +83,7 @@ class TilePanels : PanelParts<V> {
   static void unpack_group(const PanelWeight& w, std::int64_t at, std::uint8_t* to,
                            std::int32_t* row_sums) {
     using L = Layout<kBits>;
+    static_assert(V::template kDots<kBits> > INT32_MAX / 256, "row sums are not widened between");
     const std::uint8_t* chunk = w.codes + at * (w.group_size * kBits * 2);
     const I ones = V::splat(0x01010101);
     const I zero = V::from_bytes(w.zeros + at * 16);
