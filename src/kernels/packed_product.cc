@@ -12,8 +12,7 @@
 namespace lowbit {
 namespace {
 
-constexpr std::int64_t kPanelsAtOnce = 4;     // of float products: 64 rows
-constexpr std::int64_t kDecodedInputs = 256;  // of float products: whole chunks; 64 KiB decoded
+constexpr std::int64_t kDecodedInputs = 256;  // of float products; whole chunks
 
 PanelKernels kernels_of(Isa isa) {
   CHECK(isa != Isa::reference);
@@ -58,19 +57,21 @@ void for_panels(std::span<const Product> products, const Body& body) {
   });
 }
 
-// Many tokens: 64 rows at a time are decoded, some inputs at a time, and multiplied.
+// Many tokens: some rows and inputs at a time are decoded, and multiplied.
 void decoded_product(const PanelKernels& kernels, std::span<const float> x, const PanelWeight& w,
                      std::int64_t begin, std::int64_t end, float* y) {
-  constexpr std::int64_t kRows = kPanelsAtOnce * kPanelRows;
+  const std::int64_t rows_at_once = panel_product_columns();
+  const std::int64_t panels_at_once = rows_at_once / kPanelRows;
   const std::int64_t tokens = std::ssize(x) / w.in;
-  AlignedVector<float> decoded(static_cast<std::size_t>(kDecodedInputs * kRows));
-  std::vector<float> sums(static_cast<std::size_t>(tokens * kRows));
-  for (std::int64_t panel = begin; panel < end; panel += kPanelsAtOnce) {
-    const std::int64_t panels = std::min(kPanelsAtOnce, end - panel);
+  AlignedVector<float> decoded(static_cast<std::size_t>(kDecodedInputs * rows_at_once));
+  std::vector<float> sums(static_cast<std::size_t>(tokens * rows_at_once));
+  for (std::int64_t panel = begin; panel < end; panel += panels_at_once) {
+    const std::int64_t panels = std::min(panels_at_once, end - panel);
     for (std::int64_t i = 0; i < w.in; i += kDecodedInputs) {
       const std::int64_t inputs = std::min(kDecodedInputs, w.in - i);
       for (std::int64_t p = 0; p < panels; ++p) {
-        kernels.dequantize(w, panel + p, i, i + inputs, kRows, decoded.data() + p * kPanelRows);
+        kernels.dequantize(w, panel + p, i, i + inputs, rows_at_once,
+                           decoded.data() + p * kPanelRows);
       }
       panel_product({.rows = tokens,
                      .inner = inputs,
@@ -78,15 +79,15 @@ void decoded_product(const PanelKernels& kernels, std::span<const float> x, cons
                      .a = x.data() + i,
                      .a_row = w.in,
                      .b = decoded.data(),
-                     .b_row = kRows,
+                     .b_row = rows_at_once,
                      .c = sums.data(),
-                     .c_row = kRows,
+                     .c_row = rows_at_once,
                      .add = i > 0});
     }
     const std::int64_t row = panel * kPanelRows;
     const std::int64_t rows = std::min(panels * kPanelRows, w.out - row);
     for (std::int64_t t = 0; t < tokens; ++t) {
-      std::copy_n(sums.data() + t * kRows, rows, y + t * w.out + row);
+      std::copy_n(sums.data() + t * rows_at_once, rows, y + t * w.out + row);
     }
   }
 }

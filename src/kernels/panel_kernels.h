@@ -59,6 +59,12 @@ PanelKernels panel_kernels_amx();
 
 namespace {
 
+// V has lanes in Ints and Floats and, beside what its names say:
+//   dot<bits>(sum, codes, x)   adds four products of an unsigned and a signed byte in each lane, in
+//                              a form that holds kDots<bits> of them
+//   widen<bits>(total, sum)    adds such a sum to integers
+//   kSums                      sums, and what a dot needs besides, that stay in registers
+
 template <int kBits>
 struct Layout {
   static constexpr int kSteps = kBits == 8 ? 1 : kBits == 4 ? 2 : kBits == 2 ? 4 : 8;
@@ -152,6 +158,12 @@ class Panels : PanelParts<V> {
     return Parts::template codes<kBits>(chunk, step);
   }
 
+  template <int kBits>
+  static I add_row_sums(I sums, I code) {
+    return V::template widen<kBits>(
+        sums, V::template dot<kBits>(V::splat(0), code, V::splat(0x01010101)));
+  }
+
   // add_scaled of dot + offset * row_sums - zero * sum.
   static F add_group(const PanelCodes& x, std::int64_t at, F scale, I zero, I dot, I row_sums,
                      F result) {
@@ -160,35 +172,49 @@ class Panels : PanelParts<V> {
     return add_scaled(x, at, scale, sum, result);
   }
 
-  // Codes decoded for the product at once: few tokens.
+  // Codes decoded for the product at once: few tokens. Two sums for each hide the latency of a dot,
+  // where registers allow.
   template <int kBits, int kTokens>
   static void direct(const PanelWeight& w, const PanelCodes& x, std::int64_t token,
                      std::int64_t panel, float* y) {
     using L = Layout<kBits>;
+    constexpr int kChains = L::kSteps > 1 && 2 * kTokens <= V::kSums ? 2 : 1;
+    constexpr std::int64_t kRun = V::template kDots<kBits> * kChains / L::kSteps * L::kChunkInputs;
+    static_assert(kRun > 0);
     F result[kTokens];
     for (int t = 0; t < kTokens; ++t) result[t] = V::splat_float(0.0F);
     const std::uint8_t* chunk = w.codes + panel * w.groups * (w.group_size * kBits * 2);
     const std::int8_t* input = x.codes + token * w.in;
     for (std::int64_t g = 0; g < w.groups; ++g) {
-      I dots[kTokens][2];
-      for (int t = 0; t < kTokens; ++t) dots[t][0] = dots[t][1] = V::splat(0);
+      I dots[kTokens];
+      for (int t = 0; t < kTokens; ++t) dots[t] = V::splat(0);
       I row_sums = V::splat(0);
-      for (std::int64_t k = 0; k < w.group_size; k += L::kChunkInputs, chunk += L::kChunkBytes) {
-        V::prefetch(chunk + 2048);
-        for (int step = 0; step < L::kSteps; ++step, input += 4) {
-          const I code = codes<kBits>(chunk, step);
-          for (int t = 0; t < kTokens; ++t) {
-            dots[t][step % 2] =
-                V::template dot<kBits>(dots[t][step % 2], code, four_codes(input + t * w.in));
+      for (std::int64_t k = 0; k < w.group_size;) {
+        const std::int64_t end = k + kRun < w.group_size ? k + kRun : w.group_size;
+        I run[kTokens][kChains];
+        for (int t = 0; t < kTokens; ++t) {
+          for (int i = 0; i < kChains; ++i) run[t][i] = V::splat(0);
+        }
+        for (; k < end; k += L::kChunkInputs, chunk += L::kChunkBytes) {
+          V::prefetch(chunk + 2048);
+          for (int step = 0; step < L::kSteps; ++step, input += 4) {
+            const I code = codes<kBits>(chunk, step);
+            for (int t = 0; t < kTokens; ++t) {
+              I& sum = run[t][step % kChains];
+              sum = V::template dot<kBits>(sum, code, four_codes(input + t * w.in));
+            }
+            if (x.any_offset) row_sums = add_row_sums<kBits>(row_sums, code);
           }
-          if (x.any_offset) row_sums = V::template dot<kBits>(row_sums, code, V::splat(0x01010101));
+        }
+        for (int t = 0; t < kTokens; ++t) {
+          for (int i = 0; i < kChains; ++i) dots[t] = V::template widen<kBits>(dots[t], run[t][i]);
         }
       }
       const F scale = scales(w, panel * w.groups + g);
       const I zero = V::from_bytes(w.zeros + (panel * w.groups + g) * 16);
       for (int t = 0; t < kTokens; ++t) {
-        result[t] = add_group(x, (token + t) * w.groups + g, scale, zero,
-                              V::add(dots[t][0], dots[t][1]), row_sums, result[t]);
+        result[t] =
+            add_group(x, (token + t) * w.groups + g, scale, zero, dots[t], row_sums, result[t]);
       }
     }
     for (int t = 0; t < kTokens; ++t) {
@@ -211,6 +237,7 @@ class Panels : PanelParts<V> {
   template <int kBits, int kTokens>
   static void tile(const PanelWeight& w, const PanelCodes& x, const std::uint8_t* unpacked,
                    std::int64_t token, std::int64_t panel, float* y) {
+    constexpr std::int64_t kRun = V::template kDots<kBits> * 4;
     F result[kTokens];
     for (int t = 0; t < kTokens; ++t) result[t] = V::splat_float(0.0F);
     const std::int8_t* input = x.codes + token * w.in;
@@ -218,12 +245,18 @@ class Panels : PanelParts<V> {
       I dots[kTokens];
       for (int t = 0; t < kTokens; ++t) dots[t] = V::splat(0);
       I row_sums = V::splat(0);
-      for (std::int64_t k = 0; k < w.group_size; k += 4, unpacked += 64, input += 4) {
-        const I code = V::load(unpacked);
-        for (int t = 0; t < kTokens; ++t) {
-          dots[t] = V::template dot<kBits>(dots[t], code, four_codes(input + t * w.in));
+      for (std::int64_t k = 0; k < w.group_size;) {
+        const std::int64_t end = k + kRun < w.group_size ? k + kRun : w.group_size;
+        I run[kTokens];
+        for (int t = 0; t < kTokens; ++t) run[t] = V::splat(0);
+        for (; k < end; k += 4, unpacked += 64, input += 4) {
+          const I code = V::load(unpacked);
+          for (int t = 0; t < kTokens; ++t) {
+            run[t] = V::template dot<kBits>(run[t], code, four_codes(input + t * w.in));
+          }
+          if (x.any_offset) row_sums = add_row_sums<kBits>(row_sums, code);
         }
-        if (x.any_offset) row_sums = V::template dot<kBits>(row_sums, code, V::splat(0x01010101));
+        for (int t = 0; t < kTokens; ++t) dots[t] = V::template widen<kBits>(dots[t], run[t]);
       }
       const F scale = scales(w, panel * w.groups + g);
       const I zero = V::from_bytes(w.zeros + (panel * w.groups + g) * 16);
@@ -241,16 +274,19 @@ class Panels : PanelParts<V> {
   static void integer_panels(const PanelWeight& w, const PanelCodes& x, std::int64_t begin,
                              std::int64_t end, std::uint8_t* unpacked, float* y) {
     for (std::int64_t panel = begin; panel < end; ++panel) {
-      std::int64_t token = 0;
       if (x.tokens <= kDirectTokens) {
-        for (; token + 4 <= x.tokens; token += 4) direct<kBits, 4>(w, x, token, panel, y);
-        for (; token + 2 <= x.tokens; token += 2) direct<kBits, 2>(w, x, token, panel, y);
-        for (; token < x.tokens; ++token) direct<kBits, 1>(w, x, token, panel, y);
+        if (x.tokens == 4) direct<kBits, 4>(w, x, 0, panel, y);
+        if (x.tokens == 3) direct<kBits, 3>(w, x, 0, panel, y);
+        if (x.tokens == 2) direct<kBits, 2>(w, x, 0, panel, y);
+        if (x.tokens == 1) direct<kBits, 1>(w, x, 0, panel, y);
         continue;
       }
       unpack<kBits>(w, panel, unpacked);
-      for (; token + 8 <= x.tokens; token += 8) tile<kBits, 8>(w, x, unpacked, token, panel, y);
-      for (; token + 4 <= x.tokens; token += 4) tile<kBits, 4>(w, x, unpacked, token, panel, y);
+      std::int64_t token = 0;
+      for (; token + V::kSums <= x.tokens; token += V::kSums) {
+        tile<kBits, V::kSums>(w, x, unpacked, token, panel, y);
+      }
+      for (; token + 3 <= x.tokens; token += 3) tile<kBits, 3>(w, x, unpacked, token, panel, y);
       for (; token < x.tokens; ++token) tile<kBits, 1>(w, x, unpacked, token, panel, y);
     }
   }

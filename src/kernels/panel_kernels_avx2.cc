@@ -46,22 +46,31 @@ struct Avx2 {
     return {_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)};
   }
 
-  // Pairs of products are added in 16 bits, with saturation: 2 * 127 * 128 is the most that fits,
-  // so codes of 8 bits go in two parts.
-  static __m256i pairs(__m256i codes, __m256i x) {
-    return _mm256_madd_epi16(_mm256_maddubs_epi16(codes, x), _mm256_set1_epi16(1));
-  }
+  static constexpr int kSums = 6;
+  // Products are added in pairs of 16 bits, with saturation. Codes of up to 4 bits leave room for
+  // several pairs before they are widened; those of 8 bits go in two parts and are widened at once.
   template <int kBits>
-  static __m256i four_products(__m256i codes, __m256i x) {
-    if constexpr (kBits < 8) return pairs(codes, x);
+  static constexpr std::int64_t kDots =
+      kBits == 8 ? 1 << 30 : 32767 / (2 * ((1 << kBits) - 1) * 128);
+  static_assert(kDots<2> == 42 && kDots<3> == 18 && kDots<4> == 8);
+
+  static __m256i widened(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
+  template <int kBits>
+  static __m256i dot(__m256i sum, __m256i codes, __m256i x) {
+    if constexpr (kBits < 8) return _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, x));
     const __m256i half = _mm256_and_si256(_mm256_srli_epi16(codes, 1), _mm256_set1_epi8(0x7F));
     const __m256i rest = _mm256_and_si256(codes, _mm256_set1_epi8(1));
-    return _mm256_add_epi32(_mm256_slli_epi32(pairs(half, x), 1), pairs(rest, x));
+    const __m256i halves = widened(_mm256_maddubs_epi16(half, x));
+    const __m256i rests = widened(_mm256_maddubs_epi16(rest, x));
+    return _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_slli_epi32(halves, 1), rests));
   }
   template <int kBits>
   static Ints dot(Ints sum, Ints codes, Ints x) {
-    return {_mm256_add_epi32(sum.a, four_products<kBits>(codes.a, x.a)),
-            _mm256_add_epi32(sum.b, four_products<kBits>(codes.b, x.b))};
+    return {dot<kBits>(sum.a, codes.a, x.a), dot<kBits>(sum.b, codes.b, x.b)};
+  }
+  template <int kBits>
+  static Ints widen(Ints total, Ints sum) {
+    return kBits == 8 ? add(total, sum) : add(total, {widened(sum.a), widened(sum.b)});
   }
   static Ints from_bytes(const std::uint8_t* p) {
     return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))),

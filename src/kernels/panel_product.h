@@ -23,4 +23,8 @@ struct PanelProduct {
 
 void panel_product(const PanelProduct& p);
 
+// Columns that one pass over `a` takes on this processor. A `b` that is made for the product is
+// best made of so many columns, side by side.
+std::int64_t panel_product_columns();
+
 }  // namespace lowbit

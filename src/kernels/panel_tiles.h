@@ -7,9 +7,12 @@
 // Sixteen vectors of an unpacked panel are such a `b`: 64 inputs of 16 rows of the weight; 64 bytes
 // of 16 tokens as they lie are an `a`. Two of each make a block, so that every load serves twice.
 //
+//
 // Up to 4 bits the zero point is taken off while a panel is unpacked: the dots need no correction
-// by it. The strip that is unpacked at once stays in the second-level cache for all tokens, and the
-// tokens of a block for all panels of the strip.
+// by it. Everything that the tiles read lies as they read it: activations are copied into tiles
+// first, as rows a power of two apart would share few sets of the first cache and a page each. A
+// block of tokens stays in the second cache for all panels, a strip of two unpacked panels in the
+// first for all tokens of the block.
 #pragma once
 
 #include <cstdint>
@@ -34,22 +37,20 @@ class TilePanels : PanelParts<V> {
   using typename Parts::F;
   using typename Parts::I;
 
-  static constexpr std::int64_t kBlockTokens = 32;
-  static constexpr std::int64_t kStripInputs = 4096;  // of whole groups, at least one
-  static constexpr std::int64_t kStripPanels = 8;
+  static constexpr std::int64_t kTileTokens = 16;
+  static constexpr std::int64_t kBlockTokens = 256;   // a multiple of two tiles
+  static constexpr std::int64_t kBlockInputs = 4096;  // of whole groups, at least one
+  static constexpr std::int64_t kStripInputs = 512;   // likewise
+  static constexpr std::int64_t kStripPanels = 2;
 
   template <int kBits>
   static constexpr bool kCentered = kBits <= 4;
 
-  static std::int64_t strip_groups(const PanelWeight& w) {
-    return w.group_size < kStripInputs ? kStripInputs / w.group_size : 1;
-  }
-  static std::int64_t strip_inputs(const PanelWeight& w) {
-    const std::int64_t groups = strip_groups(w);
-    return w.group_size * (groups < w.groups ? groups : w.groups);
-  }
-  static std::int64_t strip_panels(const PanelWeight& w) {
-    return w.group_size <= kStripInputs ? kStripPanels : 2;
+  static std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+  // Groups that together have at most so many inputs; at least one.
+  static std::int64_t groups_within(const PanelWeight& w, std::int64_t inputs) {
+    return w.group_size < inputs ? least(inputs / w.group_size, w.groups) : 1;
   }
 
   // Inputs of one dot: equal steps through a group, as a new configuration would lose the sums.
@@ -59,21 +60,25 @@ class TilePanels : PanelParts<V> {
     return inputs;
   }
 
-  struct Strip {
-    std::int64_t panel, panels;
+  // Tokens and groups that are worked on together.
+  struct Block {
+    std::int64_t token, tokens;
     std::int64_t group, groups;
-    std::uint8_t* codes;     // [panels, inputs / 4, 16 rows, 4 inputs]
-    std::int32_t* row_sums;  // [panels, groups, 16 rows], where activations have offsets
-    std::int64_t inputs;
+    std::int64_t step;   // inputs of a dot
+    std::int8_t* tiles;  // [tokens / 16, steps, 16 tokens, step], zeros for tokens that are none
+    std::int64_t steps_a_group, steps;
   };
 
-  struct Block {
-    std::int64_t token, tokens;  // 2 to kBlockTokens
-    std::int64_t panels[2];      // of the strip; the same twice where only one is left
+  // Two panels, or the last one twice, and some of a block's groups.
+  struct Strip {
+    std::int64_t panel, panels;
+    std::int64_t group, groups;  // counted within the block
+    std::uint8_t* codes[2];      // [inputs / 4, 16 rows, 4 inputs]
+    std::int32_t* row_sums[2];   // [groups, 16 rows], where activations have offsets
   };
 
   struct alignas(64) Sums {
-    std::int32_t of[kBlockTokens][2][16];
+    std::int32_t of[2][2][kTileTokens * 16];  // [tile of tokens][panel]
   };
   struct alignas(64) Results {
     float of[kBlockTokens][2][16];
@@ -83,6 +88,7 @@ class TilePanels : PanelParts<V> {
   static void unpack_group(const PanelWeight& w, std::int64_t at, std::uint8_t* to,
                            std::int32_t* row_sums) {
     using L = Layout<kBits>;
+    static_assert(V::template kDots<kBits> > INT32_MAX / 256, "row sums are not widened between");
     const std::uint8_t* chunk = w.codes + at * (w.group_size * kBits * 2);
     const I ones = V::splat(0x01010101);
     const I zero = V::from_bytes(w.zeros + at * 16);
@@ -104,35 +110,40 @@ class TilePanels : PanelParts<V> {
   }
 
   template <int kBits>
-  static void unpack(const PanelWeight& w, const PanelCodes& x, const Strip& strip) {
+  static void unpack(const PanelWeight& w, const PanelCodes& x, const Block& b,
+                     const Strip& strip) {
     for (std::int64_t p = 0; p < strip.panels; ++p) {
       for (std::int64_t g = 0; g < strip.groups; ++g) {
-        unpack_group<kBits>(w, (strip.panel + p) * w.groups + strip.group + g,
-                            strip.codes + 16 * (p * strip.inputs + g * w.group_size),
-                            x.any_offset ? strip.row_sums + 16 * (p * strip.groups + g) : nullptr);
+        unpack_group<kBits>(w, (strip.panel + p) * w.groups + b.group + strip.group + g,
+                            strip.codes[p] + 16 * g * w.group_size,
+                            x.any_offset ? strip.row_sums[p] + 16 * g : nullptr);
+      }
+    }
+  }
+
+  static void copy_tiles(const PanelWeight& w, const PanelCodes& x, const Block& b) {
+    const std::int64_t rows = (b.tokens + kTileTokens - 1) / kTileTokens * kTileTokens;
+    for (std::int64_t t = 0; t < rows; ++t) {
+      const std::int8_t* from = x.codes + (b.token + t) * w.in + b.group * w.group_size;
+      std::int8_t* to =
+          b.tiles + (t / kTileTokens * b.steps * kTileTokens + t % kTileTokens) * b.step;
+      for (std::int64_t s = 0; s < b.steps; ++s, from += b.step, to += kTileTokens * b.step) {
+        if (t < b.tokens) {
+          __builtin_memcpy(to, from, static_cast<std::size_t>(b.step));
+        } else {
+          __builtin_memset(to, 0, static_cast<std::size_t>(b.step));
+        }
       }
     }
   }
 
   // Registers: 0 to 3 sums of (tokens, panel), 4 and 5 tokens, 6 and 7 panels.
-  static std::int64_t first_tokens(const Block& b) { return (b.tokens + 1) / 2; }
-
-  static void configure(const Block& b, std::int64_t inputs) {
+  static void configure(std::int64_t step) {
     TileConfig config;
-    const auto shape = [&](int tile, std::int64_t rows, std::int64_t row_bytes) {
-      config.rows[tile] = static_cast<std::uint8_t>(rows);
-      config.row_bytes[tile] = static_cast<std::uint16_t>(row_bytes);
-    };
-    const std::int64_t first = first_tokens(b);
-    const std::int64_t second = b.tokens - first;
-    shape(0, first, 64);
-    shape(1, first, 64);
-    shape(2, second, 64);
-    shape(3, second, 64);
-    shape(4, first, inputs);
-    shape(5, second, inputs);
-    shape(6, inputs / 4, 64);
-    shape(7, inputs / 4, 64);
+    for (int tile = 0; tile < 8; ++tile) {
+      config.rows[tile] = static_cast<std::uint8_t>(tile < 6 ? kTileTokens : step / 4);
+      config.row_bytes[tile] = static_cast<std::uint16_t>(tile == 4 || tile == 5 ? step : 64);
+    }
     T::configure(config);
   }
 
@@ -145,22 +156,26 @@ class TilePanels : PanelParts<V> {
     }
   }
 
+  // `tile`, and the one after it where there is one.
   template <int kBits>
-  static void multiply_group(const PanelWeight& w, const PanelCodes& x, const Strip& strip,
-                             const Block& b, std::int64_t g, std::int64_t inputs) {
-    const std::int8_t* first = x.codes + b.token * w.in + (strip.group + g) * w.group_size;
-    const std::int8_t* second = first + first_tokens(b) * w.in;
-    const std::uint8_t* left = strip.codes + 16 * (b.panels[0] * strip.inputs + g * w.group_size);
-    const std::uint8_t* right = strip.codes + 16 * (b.panels[1] * strip.inputs + g * w.group_size);
+  static void multiply_group(const PanelWeight& w, const Block& b, const Strip& strip,
+                             std::int64_t tile, std::int64_t g) {
+    const std::int64_t tile_bytes = kTileTokens * b.step;
+    const std::int8_t* first =
+        b.tiles + (tile * b.steps + (strip.group + g) * b.steps_a_group) * tile_bytes;
+    const bool both = (tile + 1) * kTileTokens < b.tokens;
+    const std::int8_t* second = both ? first + b.steps * tile_bytes : first;
+    const std::uint8_t* left = strip.codes[0] + 16 * g * w.group_size;
+    const std::uint8_t* right = strip.codes[1] + 16 * g * w.group_size;
     T::template zero<0>();
     T::template zero<1>();
     T::template zero<2>();
     T::template zero<3>();
-    for (std::int64_t k = 0; k < w.group_size; k += inputs) {
-      T::template load<4>(first + k, w.in);
-      T::template load<6>(left + 16 * k, 64);
-      T::template load<7>(right + 16 * k, 64);
-      T::template load<5>(second + k, w.in);
+    for (std::int64_t s = 0; s < b.steps_a_group; ++s) {
+      T::template load<4>(first + s * tile_bytes, b.step);
+      T::template load<6>(left + 16 * s * b.step, 64);
+      T::template load<7>(right + 16 * s * b.step, 64);
+      T::template load<5>(second + s * tile_bytes, b.step);
       dot<kBits, 0, 4, 6>();
       dot<kBits, 1, 4, 7>();
       dot<kBits, 2, 5, 6>();
@@ -168,114 +183,137 @@ class TilePanels : PanelParts<V> {
     }
   }
 
-  static void store_sums(const Block& b, Sums& sums) {
-    constexpr std::int64_t kTokenBytes = sizeof(sums.of[0]);
-    const std::int64_t first = first_tokens(b);
-    T::template store<0>(sums.of[0][0], kTokenBytes);
-    T::template store<1>(sums.of[0][1], kTokenBytes);
-    T::template store<2>(sums.of[first][0], kTokenBytes);
-    T::template store<3>(sums.of[first][1], kTokenBytes);
+  static void store_sums(Sums& sums) {
+    T::template store<0>(sums.of[0][0], 64);
+    T::template store<1>(sums.of[0][1], 64);
+    T::template store<2>(sums.of[1][0], 64);
+    T::template store<3>(sums.of[1][1], 64);
   }
 
   template <int kBits>
-  static void add_group(const PanelWeight& w, const PanelCodes& x, const Strip& strip,
-                        const Block& b, std::int64_t g, const Sums& sums, Results& results) {
-    for (int p = 0; p < 2; ++p) {
-      const std::int64_t panel_at = (strip.panel + b.panels[p]) * w.groups + strip.group + g;
+  static void add_group(const PanelWeight& w, const PanelCodes& x, const Block& b,
+                        const Strip& strip, std::int64_t tile, std::int64_t g, const Sums& sums,
+                        Results& results) {
+    const std::int64_t group = b.group + strip.group + g;
+    const std::int64_t begin = tile * kTileTokens;
+    const std::int64_t tokens = least(2 * kTileTokens, b.tokens - begin);
+    for (std::int64_t p = 0; p < strip.panels; ++p) {
+      const std::int64_t panel_at = (strip.panel + p) * w.groups + group;
       const F scale = Parts::scales(w, panel_at);
       const I zero = V::from_bytes(w.zeros + panel_at * 16);
-      const std::int32_t* row_sums = strip.row_sums + 16 * (b.panels[p] * strip.groups + g);
-      for (std::int64_t t = 0; t < b.tokens; ++t) {
-        const std::int64_t at = (b.token + t) * w.groups + strip.group + g;
-        I sum = V::load(sums.of[t][p]);
+      for (std::int64_t t = 0; t < tokens; ++t) {
+        const std::int64_t at = (b.token + begin + t) * w.groups + group;
+        I sum = V::load(sums.of[t / kTileTokens][p] + t % kTileTokens * 16);
         if constexpr (!kCentered<kBits>) {
           sum = V::subtract(sum, V::multiply(zero, V::splat(x.sums[at])));
         }
         if (x.any_offset) {
-          sum = V::add(sum, V::multiply(V::load(row_sums), V::splat(x.offsets[at])));
+          const I row_sums = V::load(strip.row_sums[p] + 16 * g);
+          sum = V::add(sum, V::multiply(row_sums, V::splat(x.offsets[at])));
         }
-        float* const result = results.of[t][p];
+        float* const result = results.of[begin + t][p];
         V::store_floats(result, Parts::add_scaled(x, at, scale, sum, V::load_floats(result)));
       }
     }
   }
 
-  // Results of the groups before, and of these after, in y itself.
+  template <int kBits>
+  static void multiply(const PanelWeight& w, const PanelCodes& x, const Block& b,
+                       const Strip& strip, Results& results) {
+    Sums sums;
+    for (std::int64_t tile = 0; tile * kTileTokens < b.tokens; tile += 2) {
+      // A group's sums are scaled while the tiles work on the next: they are stored after that.
+      for (std::int64_t g = 0; g < strip.groups; ++g) {
+        multiply_group<kBits>(w, b, strip, tile, g);
+        if (g > 0) add_group<kBits>(w, x, b, strip, tile, g - 1, sums, results);
+        store_sums(sums);
+      }
+      add_group<kBits>(w, x, b, strip, tile, strip.groups - 1, sums, results);
+    }
+  }
+
+  // Results of the groups before the block come from y, and those after it go there.
   template <typename Move>
-  static void for_results(const PanelWeight& w, const Strip& strip, const Block& b, float* y,
+  static void for_results(const PanelWeight& w, const Block& b, const Strip& strip, float* y,
                           const Move& move) {
-    for (int p = 0; p < 2; ++p) {
-      const std::int64_t row = 16 * (strip.panel + b.panels[p]);
-      for (std::int64_t t = 0; t < b.tokens; ++t) {
+    for (std::int64_t t = 0; t < b.tokens; ++t) {
+      for (std::int64_t p = 0; p < strip.panels; ++p) {
+        const std::int64_t row = 16 * (strip.panel + p);
         move(t, p, w.out - row, y + (b.token + t) * w.out + row);
       }
     }
   }
 
   template <int kBits>
-  static void block(const PanelWeight& w, const PanelCodes& x, const Strip& strip, const Block& b,
-                    std::int64_t inputs, float* y) {
-    Sums sums;
+  static void panels(const PanelWeight& w, const PanelCodes& x, const Block& b, Strip& strip,
+                     float* y) {
     Results results;
-    for_results(w, strip, b, y, [&](std::int64_t t, int p, std::int64_t rows, const float* from) {
-      V::store_floats(results.of[t][p],
-                      strip.group == 0 ? V::splat_float(0.0F) : Parts::load_rows(from, rows));
-    });
-    // A group's sums are scaled while the tiles work on the next: they are stored after that.
-    for (std::int64_t g = 0; g < strip.groups; ++g) {
-      multiply_group<kBits>(w, x, strip, b, g, inputs);
-      if (g > 0) add_group<kBits>(w, x, strip, b, g - 1, sums, results);
-      store_sums(b, sums);
+    for_results(
+        w, b, strip, y, [&](std::int64_t t, std::int64_t p, std::int64_t rows, const float* from) {
+          V::store_floats(results.of[t][p],
+                          b.group == 0 ? V::splat_float(0.0F) : Parts::load_rows(from, rows));
+        });
+    const std::int64_t groups = groups_within(w, kStripInputs);
+    for (std::int64_t g = 0; g < b.groups; g += groups) {
+      strip.group = g;
+      strip.groups = least(groups, b.groups - g);
+      unpack<kBits>(w, x, b, strip);
+      multiply<kBits>(w, x, b, strip, results);
     }
-    add_group<kBits>(w, x, strip, b, strip.groups - 1, sums, results);
-    for_results(w, strip, b, y, [&](std::int64_t t, int p, std::int64_t rows, float* to) {
+    for_results(w, b, strip, y, [&](std::int64_t t, std::int64_t p, std::int64_t rows, float* to) {
       Parts::store_rows(V::load_floats(results.of[t][p]), rows, to);
     });
   }
 
-  template <int kBits>
-  static void all_tokens(const PanelWeight& w, const PanelCodes& x, const Strip& strip, float* y) {
-    const std::int64_t inputs = step_inputs(w.group_size);
-    // Nearly equal blocks: none is left with a single token, which would make an empty tile.
-    const std::int64_t blocks = (x.tokens + kBlockTokens - 1) / kBlockTokens;
-    std::int64_t token = 0;
-    for (std::int64_t i = 1; i <= blocks; ++i) {
-      Block b{.token = token, .tokens = x.tokens * i / blocks - token, .panels = {}};
-      token += b.tokens;
-      configure(b, inputs);
-      for (std::int64_t p = 0; p < strip.panels; p += 2) {
-        b.panels[0] = p;
-        b.panels[1] = p + 1 < strip.panels ? p + 1 : p;
-        block<kBits>(w, x, strip, b, inputs, y);
-      }
-    }
+  // The parts of the scratch memory, in bytes; each a multiple of 64.
+  static std::int64_t strip_bytes(const PanelWeight& w) {
+    return 16 * groups_within(w, kStripInputs) * w.group_size;
+  }
+  static std::int64_t row_sum_bytes(const PanelWeight& w) {
+    return 64 * groups_within(w, kStripInputs);
+  }
+  static std::int64_t tile_bytes(const PanelWeight& w) {
+    return kBlockTokens * groups_within(w, kBlockInputs) * w.group_size;
   }
 
  public:
   // As of PanelKernels, for more than kDirectTokens.
   static std::int64_t scratch_bytes(const PanelWeight& w) {
-    return strip_panels(w) * (16 * strip_inputs(w) + 64 * strip_groups(w));
+    return kStripPanels * (strip_bytes(w) + row_sum_bytes(w)) + tile_bytes(w);
   }
 
   static void integer(const PanelWeight& w, const PanelCodes& x, std::int64_t begin,
                       std::int64_t end, std::uint8_t* scratch, float* y) {
-    const std::int64_t panels = strip_panels(w);
-    const std::int64_t groups = strip_groups(w);
-    for (std::int64_t panel = begin; panel < end; panel += panels) {
+    const std::int64_t step = step_inputs(w.group_size);
+    const std::int64_t groups = groups_within(w, kBlockInputs);
+    configure(step);
+    Strip strip{};
+    for (int p = 0; p < kStripPanels; ++p) {
+      strip.codes[p] = scratch + p * strip_bytes(w);
+      strip.row_sums[p] = reinterpret_cast<std::int32_t*>(scratch + kStripPanels * strip_bytes(w) +
+                                                          p * row_sum_bytes(w));
+    }
+    std::int8_t* const tiles = reinterpret_cast<std::int8_t*>(
+        scratch + kStripPanels * (strip_bytes(w) + row_sum_bytes(w)));
+    for (std::int64_t token = 0; token < x.tokens; token += kBlockTokens) {
       for (std::int64_t group = 0; group < w.groups; group += groups) {
-        Strip strip{
-            .panel = panel,
-            .panels = end - panel < panels ? end - panel : panels,
-            .group = group,
-            .groups = w.groups - group < groups ? w.groups - group : groups,
-            .codes = scratch,
-            .row_sums = reinterpret_cast<std::int32_t*>(scratch + 16 * panels * strip_inputs(w)),
-            .inputs = 0};
-        strip.inputs = strip.groups * w.group_size;
-        Parts::by_bits(w.bits, [&]<int kBits>() {
-          unpack<kBits>(w, x, strip);
-          all_tokens<kBits>(w, x, strip, y);
-        });
+        Block b{.token = token,
+                .tokens = least(kBlockTokens, x.tokens - token),
+                .group = group,
+                .groups = least(groups, w.groups - group),
+                .step = step,
+                .tiles = tiles,
+                .steps_a_group = w.group_size / step,
+                .steps = 0};
+        b.steps = b.groups * b.steps_a_group;
+        copy_tiles(w, x, b);
+        for (std::int64_t panel = begin; panel < end; panel += kStripPanels) {
+          strip.panel = panel;
+          strip.panels = least(kStripPanels, end - panel);
+          Strip pair = strip;
+          if (pair.panels == 1) pair.codes[1] = pair.codes[0];
+          Parts::by_bits(w.bits, [&]<int kBits>() { panels<kBits>(w, x, b, pair, y); });
+        }
       }
     }
     T::release();

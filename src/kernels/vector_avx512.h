@@ -24,10 +24,16 @@ struct Avx512 {
   static Ints subtract(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
   static Ints subtract_bytes(Ints a, Ints b) { return _mm512_sub_epi8(a, b); }
   static Ints multiply(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
-  // sum + four products of an unsigned and a signed byte, in each lane.
+  static constexpr int kSums = 12;  // dots take five cycles, two begin in each
+  template <int kBits>
+  static constexpr std::int64_t kDots = 1 << 30;
   template <int kBits>
   static Ints dot(Ints sum, Ints codes, Ints x) {
     return _mm512_dpbusd_epi32(sum, codes, x);
+  }
+  template <int kBits>
+  static Ints widen(Ints total, Ints sum) {
+    return add(total, sum);
   }
   static Ints from_bytes(const std::uint8_t* p) {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));

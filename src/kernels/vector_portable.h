@@ -60,6 +60,13 @@ struct Portable {
   static Ints multiply(const Ints& x, const Ints& y) {
     return each<Ints>([&](int i) { return x.lane[i] * y.lane[i]; });
   }
+  static constexpr int kSums = 6;
+  template <int kBits>
+  static constexpr std::int64_t kDots = 1 << 30;
+  template <int kBits>
+  static Ints widen(const Ints& total, const Ints& sum) {
+    return add(total, sum);
+  }
   template <int kBits>
   static Ints dot(const Ints& sum, const Ints& codes, const Ints& x) {
     return each<Ints>([&](int i) {
