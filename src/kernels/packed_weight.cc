@@ -85,35 +85,68 @@ struct GroupCodes {
   std::int32_t offset = 0;  // centered = stored + offset
 };
 
-// x / scale to the nearest integer, even on ties. Beyond 2^22 the result is only near, and the
-// clamp that follows makes both the same.
-LOWBIT_INLINE Floats16 rounded_steps(Floats16 x, float scale) { return round16(x / scale); }
+constexpr std::int64_t kLanes = 16;
 
-// One group, as format's quantize_activations does it.
+struct Extremes {
+  float low, high;
+  bool finite;
+};
+
+// Plain loops over sixteen lanes, which the compiler turns into vectors of any width; written in
+// vectors of sixteen floats, it keeps them in memory where registers are narrower.
 LOWBIT_CLONES
-GroupCodes code_group(const float* x, std::int64_t size, int bits, bool symmetric,
-                      std::int8_t* codes) {
-  float low = x[0], high = x[0];
-  bool finite = true;
-  std::int64_t i = 0;
-  Floats16 lows = splat16(x[0]), highs = lows, nothing = splat16(0.0F);
-  for (; i + 16 <= size; i += 16) {
-    const Floats16 values = load16(x + i);
-    lows = min16(lows, values);
-    highs = max16(highs, values);
-    nothing += values * 0.0F;  // NaN when one is not finite
+Extremes extremes(const float* x, std::int64_t size) {
+  float lows[kLanes], highs[kLanes], nothing[kLanes];
+  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+    lows[lane] = highs[lane] = x[0];
+    nothing[lane] = 0.0F;  // NaN where a value is not finite
   }
-  for (int lane = 0; lane < 16; ++lane) {
-    low = lows[lane] < low ? lows[lane] : low;
-    high = highs[lane] > high ? highs[lane] : high;
-    finite = finite && nothing[lane] == 0.0F;
+  std::int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      const float value = x[i + lane];
+      lows[lane] = value < lows[lane] ? value : lows[lane];
+      highs[lane] = value > highs[lane] ? value : highs[lane];
+      nothing[lane] += value * 0.0F;
+    }
   }
   for (; i < size; ++i) {
-    low = x[i] < low ? x[i] : low;
-    high = x[i] > high ? x[i] : high;
-    finite = finite && x[i] * 0.0F == 0.0F;
+    lows[0] = x[i] < lows[0] ? x[i] : lows[0];
+    highs[0] = x[i] > highs[0] ? x[i] : highs[0];
+    nothing[0] += x[i] * 0.0F;
   }
-  if (!finite) {
+  Extremes all{lows[0], highs[0], true};
+  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+    all.low = lows[lane] < all.low ? lows[lane] : all.low;
+    all.high = highs[lane] > all.high ? highs[lane] : all.high;
+    all.finite = all.finite && nothing[lane] == 0.0F;
+  }
+  return all;
+}
+
+// Codes less `base`, and their sum. x / scale goes to the nearest integer, even on ties, by adding
+// 1.5 * 2^23; beyond 2^22 the result is only near, and the clamp that follows makes both the same.
+LOWBIT_CLONES
+std::int32_t code_values(const float* x, std::int64_t size, float scale, float zero, float largest,
+                         float base, std::int8_t* codes) {
+  constexpr float kMagic = 12582912.0F;
+  std::int32_t sum = 0;
+  for (std::int64_t i = 0; i < size; ++i) {
+    float code = (x[i] / scale + kMagic) - kMagic + zero;
+    code = code > 0.0F ? code : 0.0F;
+    code = code < largest ? code : largest;
+    const auto stored = static_cast<std::int32_t>(code - base);
+    codes[i] = static_cast<std::int8_t>(stored);
+    sum += stored;
+  }
+  return sum;
+}
+
+// One group, as format's quantize_activations does it.
+GroupCodes code_group(const float* x, std::int64_t size, int bits, bool symmetric,
+                      std::int8_t* codes) {
+  const Extremes range = extremes(x, size);
+  if (!range.finite) {
     std::fill_n(codes, size, std::int8_t{0});
     return {.scale = std::numeric_limits<float>::quiet_NaN()};
   }
@@ -121,37 +154,20 @@ GroupCodes code_group(const float* x, std::int64_t size, int bits, bool symmetri
   GroupCodes group;
   float zero = 0.0F;
   if (symmetric) {
-    const float magnitude = std::max(std::abs(low), std::abs(high));
+    const float magnitude = std::max(std::abs(range.low), std::abs(range.high));
     group.scale = std::clamp(magnitude / (largest / 2.0F), kSmallestScale, kLargestScale);
     zero = static_cast<float>(1 << (bits - 1));
   } else {
-    group.scale = std::clamp((high - low) / largest, kSmallestScale, kLargestScale);
-    zero = std::nearbyint(std::clamp(-low / group.scale, -kLargestZero, kLargestZero));
+    group.scale = std::clamp((range.high - range.low) / largest, kSmallestScale, kLargestScale);
+    zero = std::nearbyint(std::clamp(-range.low / group.scale, -kLargestZero, kLargestZero));
   }
   // Centered codes lie in [-zero, largest - zero]; what does not fit a signed byte moves by an
   // offset.
   const bool fits = zero <= 128.0F && largest - zero <= 127.0F;
   group.offset = fits ? 0 : static_cast<std::int32_t>(128.0F - zero);
   const float base = fits ? zero : 128.0F;  // stored = code - base
-  Ints16 sums{};
-  std::int32_t tail = 0;
-  for (i = 0; i < size; i += 16) {
-    const std::int64_t count = std::min<std::int64_t>(16, size - i);
-    const Floats16 values = count == 16 ? load16(x + i) : load16_partial(x + i, count);
-    const Floats16 code =
-        min16(max16(rounded_steps(values, group.scale) + zero, splat16(0.0F)), splat16(largest));
-    const Ints16 stored = __builtin_convertvector(code - base, Ints16);
-    using Bytes16 = std::int8_t __attribute__((vector_size(16)));
-    const Bytes16 bytes = __builtin_convertvector(stored, Bytes16);
-    std::memcpy(codes + i, &bytes, static_cast<std::size_t>(count));
-    if (count == 16) {
-      sums += stored;
-    } else {
-      for (std::int64_t lane = 0; lane < count; ++lane) tail += stored[lane];
-    }
-  }
-  for (int lane = 0; lane < 16; ++lane) tail += sums[lane];
-  group.sum = tail + group.offset * static_cast<std::int32_t>(size);
+  group.sum = code_values(x, size, group.scale, zero, largest, base, codes) +
+              group.offset * static_cast<std::int32_t>(size);
   return group;
 }
 
