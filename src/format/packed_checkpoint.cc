@@ -19,6 +19,24 @@ std::vector<T> values(std::span<const std::byte> bytes) {  // files give no alig
   return result;
 }
 
+std::vector<std::uint8_t> unpack_stream(std::span<const std::int32_t> words, std::int64_t rows,
+                                        std::int64_t columns, int bits, bool dense) {
+  return dense ? unpack_rows(words, rows, columns, bits)
+               : unpack_rows_whole_codes(words, rows, columns, bits);
+}
+
+std::vector<float> scale_values(std::span<const std::byte> stored, DType type) {
+  std::vector<float> scales(stored.size() / size_bytes(type));
+  if (type == DType::f32) {
+    read_f32(stored, scales);
+  } else if (type == DType::bf16) {
+    read_bf16(stored, scales);
+  } else {
+    read_f16(stored, scales);
+  }
+  return scales;
+}
+
 // Reads the tensors of one linear; each function names the linear in its errors.
 class LinearReader {
  public:
@@ -32,7 +50,7 @@ class LinearReader {
     weight_.group_size = scheme.group_size == 0 || scheme.group_size > in ? in : scheme.group_size;
   }
 
-  Result<GroupAffineWeight> read() {
+  Result<StoredGroupAffine> read() {
     if (Status status = check_scheme(); !status) return status.error();
     if (Status status = check_no_other_weight(); !status) return status.error();
     if (Status status = check_shape_tensor(); !status) return status.error();
@@ -48,7 +66,7 @@ class LinearReader {
       if (!found) return found.error();
       zeros = *found;
     }
-    take_codes(*codes);
+    weight_.words = codes->bytes;
     if (Status status = take_scales(*scales); !status) return status.error();
     take_zeros(zeros);
     return std::move(weight_);
@@ -133,10 +151,10 @@ class LinearReader {
     if (checkpoint_.has(name("weight_packed"))) {
       Result<Checkpoint::Tensor> found = checkpoint_.tensor(name("weight_packed"));
       if (!found) return found;
-      whole_codes_ =
-          older != dense && found->info->shape == std::vector<std::int64_t>{weight_.out, older};
+      weight_.dense =
+          older == dense || found->info->shape != std::vector<std::int64_t>{weight_.out, older};
     }
-    return tensor("weight_packed", {DType::i32}, {weight_.out, whole_codes_ ? older : dense});
+    return tensor("weight_packed", {DType::i32}, {weight_.out, weight_.dense ? dense : older});
   }
 
   Result<Checkpoint::Tensor> find_scales() const {
@@ -145,38 +163,22 @@ class LinearReader {
   }
 
   std::int64_t zero_words() const {
-    return whole_codes_ ? words_per_row_whole_codes(weight_.out, weight_.bits)
-                        : words_per_row(weight_.out, weight_.bits);
-  }
-
-  std::vector<std::uint8_t> unpack(std::span<const std::int32_t> words, std::int64_t rows,
-                                   std::int64_t columns) const {
-    return whole_codes_ ? unpack_rows_whole_codes(words, rows, columns, weight_.bits)
-                        : unpack_rows(words, rows, columns, weight_.bits);
-  }
-
-  void take_codes(const Checkpoint::Tensor& packed) {
-    weight_.codes = unpack(values<std::int32_t>(packed.bytes), weight_.out, weight_.in);
+    return weight_.dense ? words_per_row(weight_.out, weight_.bits)
+                         : words_per_row_whole_codes(weight_.out, weight_.bits);
   }
 
   Status take_scales(const Checkpoint::Tensor& stored) {
     weight_.scale_type = stored.info->dtype;
-    if (weight_.scale_type == DType::f32) {
-      weight_.scales = values<float>(stored.bytes);
-    } else {
-      for (const std::uint16_t half : values<std::uint16_t>(stored.bytes)) {
-        weight_.scales.push_back(weight_.scale_type == DType::bf16 ? bf16_to_float(half)
-                                                                   : f16_to_float(half));
-      }
-    }
-    for (std::size_t i = 0; i < weight_.scales.size(); ++i) {
-      if (std::isfinite(weight_.scales[i]) && weight_.scales[i] != 0.0F) continue;
+    weight_.scales = stored.bytes;
+    const std::vector<float> scales = scale_values(stored.bytes, weight_.scale_type);
+    for (std::size_t i = 0; i < scales.size(); ++i) {
+      if (std::isfinite(scales[i]) && scales[i] != 0.0F) continue;
       const std::size_t groups = static_cast<std::size_t>(weight_.groups());
       return bad_input(
           "packed/bad-scale",
           fmt::format("linear '{}': the scale of row {}, group {} is {}; scales are "
                       "finite and not zero; the file is damaged or its writer is wrong",
-                      linear_, i / groups, i % groups, weight_.scales[i]));
+                      linear_, i / groups, i % groups, scales[i]));
     }
     return {};
   }
@@ -197,7 +199,8 @@ class LinearReader {
         columns[group * rows + row] = words[row * groups + group];
       }
     }
-    const std::vector<std::uint8_t> turned = unpack(columns, weight_.groups(), weight_.out);
+    const std::vector<std::uint8_t> turned =
+        unpack_stream(columns, weight_.groups(), weight_.out, weight_.bits, weight_.dense);
     const auto out = static_cast<std::size_t>(weight_.out);
     weight_.zeros.resize(count);
     for (std::size_t o = 0; o < out; ++o) {
@@ -209,8 +212,7 @@ class LinearReader {
 
   const Checkpoint& checkpoint_;
   const std::string& linear_;
-  GroupAffineWeight weight_;
-  bool whole_codes_ = false;  // the stream of older writers
+  StoredGroupAffine weight_;
 };
 
 }  // namespace
@@ -243,11 +245,32 @@ std::vector<TensorToWrite> PackedTensors::tensors() const {
   return result;
 }
 
+GroupAffineWeight StoredGroupAffine::unpack() const {
+  return {.out = out,
+          .in = in,
+          .bits = bits,
+          .group_size = group_size,
+          .symmetric = symmetric,
+          .scale_type = scale_type,
+          .codes = unpack_stream(values<std::int32_t>(words), out, in, bits, dense),
+          .scales = scale_values(scales, scale_type),
+          .zeros = zeros};
+}
+
+Result<StoredGroupAffine> read_stored_group_affine(const Checkpoint& checkpoint,
+                                                   const std::string& linear, std::int64_t out,
+                                                   std::int64_t in, const WeightScheme& scheme) {
+  CHECK(out > 0 && in > 0);
+  return LinearReader(checkpoint, linear, out, in, scheme).read();
+}
+
 Result<GroupAffineWeight> read_group_affine(const Checkpoint& checkpoint, const std::string& linear,
                                             std::int64_t out, std::int64_t in,
                                             const WeightScheme& scheme) {
-  CHECK(out > 0 && in > 0);
-  return LinearReader(checkpoint, linear, out, in, scheme).read();
+  const Result<StoredGroupAffine> stored =
+      read_stored_group_affine(checkpoint, linear, out, in, scheme);
+  if (!stored) return stored.error();
+  return stored->unpack();
 }
 
 }  // namespace lowbit

@@ -1,0 +1,137 @@
+// Activations to the codes of format's quantize_activations, as the product kernels take them.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "base/check.h"
+#include "base/threads.h"
+#include "kernels/packed_weight.h"
+#include "kernels/vector_math.h"
+
+namespace lowbit {
+namespace {
+
+constexpr float kSmallestScale = 1e-5F;
+constexpr float kLargestScale = 1e4F;
+constexpr float kLargestZero = 1e4F;
+
+struct GroupCodes {
+  float scale = 0;
+  std::int32_t sum = 0;     // of centered codes
+  std::int32_t offset = 0;  // centered = stored + offset
+};
+
+// x / scale to the nearest integer, even on ties. Beyond 2^22 the result is only near, and the
+// clamp that follows makes both the same.
+LOWBIT_INLINE Floats16 rounded_steps(Floats16 x, float scale) { return round16(x / scale); }
+
+// One group, as format's quantize_activations does it.
+LOWBIT_CLONES
+GroupCodes code_group(const float* x, std::int64_t size, int bits, bool symmetric,
+                      std::int8_t* codes) {
+  float low = x[0], high = x[0];
+  bool finite = true;
+  std::int64_t i = 0;
+  Floats16 lows = splat16(x[0]), highs = lows, nothing = splat16(0.0F);
+  for (; i + 16 <= size; i += 16) {
+    const Floats16 values = load16(x + i);
+    lows = min16(lows, values);
+    highs = max16(highs, values);
+    nothing += values * 0.0F;  // NaN when one is not finite
+  }
+  for (int lane = 0; lane < 16; ++lane) {
+    low = lows[lane] < low ? lows[lane] : low;
+    high = highs[lane] > high ? highs[lane] : high;
+    finite = finite && nothing[lane] == 0.0F;
+  }
+  for (; i < size; ++i) {
+    low = x[i] < low ? x[i] : low;
+    high = x[i] > high ? x[i] : high;
+    finite = finite && x[i] * 0.0F == 0.0F;
+  }
+  if (!finite) {
+    std::fill_n(codes, size, std::int8_t{0});
+    return {.scale = std::numeric_limits<float>::quiet_NaN()};
+  }
+  const auto largest = static_cast<float>((1 << bits) - 1);
+  GroupCodes group;
+  float zero = 0.0F;
+  if (symmetric) {
+    const float magnitude = std::max(std::abs(low), std::abs(high));
+    group.scale = std::clamp(magnitude / (largest / 2.0F), kSmallestScale, kLargestScale);
+    zero = static_cast<float>(1 << (bits - 1));
+  } else {
+    group.scale = std::clamp((high - low) / largest, kSmallestScale, kLargestScale);
+    zero = std::nearbyint(std::clamp(-low / group.scale, -kLargestZero, kLargestZero));
+  }
+  // Centered codes lie in [-zero, largest - zero]; what does not fit a signed byte moves by an
+  // offset.
+  const bool fits = zero <= 128.0F && largest - zero <= 127.0F;
+  group.offset = fits ? 0 : static_cast<std::int32_t>(128.0F - zero);
+  const float base = fits ? zero : 128.0F;  // stored = code - base
+  Ints16 sums{};
+  std::int32_t tail = 0;
+  for (i = 0; i < size; i += 16) {
+    const std::int64_t count = std::min<std::int64_t>(16, size - i);
+    const Floats16 values = count == 16 ? load16(x + i) : load16_partial(x + i, count);
+    const Floats16 code =
+        min16(max16(rounded_steps(values, group.scale) + zero, splat16(0.0F)), splat16(largest));
+    const Ints16 stored = __builtin_convertvector(code - base, Ints16);
+    using Bytes16 = std::int8_t __attribute__((vector_size(16)));
+    const Bytes16 bytes = __builtin_convertvector(stored, Bytes16);
+    std::memcpy(codes + i, &bytes, static_cast<std::size_t>(count));
+    if (count == 16) {
+      sums += stored;
+    } else {
+      for (std::int64_t lane = 0; lane < count; ++lane) tail += stored[lane];
+    }
+  }
+  for (int lane = 0; lane < 16; ++lane) tail += sums[lane];
+  group.sum = tail + group.offset * static_cast<std::int32_t>(size);
+  return group;
+}
+
+}  // namespace
+
+PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
+                                   std::int64_t group_size, const ActivationScheme& scheme) {
+  CHECK(scheme.bits >= 2 && scheme.bits <= 8 && group_size > 0 && in % group_size == 0);
+  const bool whole = scheme.per == ActivationGranularity::token;
+  CHECK(whole || scheme.group_size == group_size);
+  PackedActivations packed{.tokens = std::ssize(x) / in,
+                           .in = in,
+                           .group_size = group_size,
+                           .codes = {},
+                           .scales = {},
+                           .sums = {},
+                           .offsets = {}};
+  const std::int64_t groups = packed.groups();
+  const auto entries = static_cast<std::size_t>(packed.tokens * groups);
+  packed.codes.resize(x.size());
+  packed.scales.resize(entries);
+  packed.sums.resize(entries);
+  packed.offsets.resize(entries);
+  const std::int64_t run = whole ? in : group_size;
+  parallel_for(packed.tokens, 8, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t at = begin * in; at < end * in; at += run) {
+      const GroupCodes coded =
+          code_group(x.data() + at, run, scheme.bits, scheme.symmetric, packed.codes.data() + at);
+      for (std::int64_t g = at / group_size; g < (at + run) / group_size; ++g) {
+        const auto entry = static_cast<std::size_t>(g);
+        packed.scales[entry] = coded.scale;
+        packed.offsets[entry] = coded.offset;
+        const std::int8_t* codes = packed.codes.data() + g * group_size;
+        packed.sums[entry] = whole ? std::accumulate(codes, codes + group_size, std::int32_t{0}) +
+                                         coded.offset * static_cast<std::int32_t>(group_size)
+                                   : coded.sum;
+      }
+    }
+  });
+  packed.any_offset = std::any_of(packed.offsets.begin(), packed.offsets.end(),
+                                  [](std::int32_t offset) { return offset != 0; });
+  return packed;
+}
+
+}  // namespace lowbit
