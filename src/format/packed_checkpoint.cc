@@ -149,24 +149,37 @@ class PartsFinder {
   PackedParts parts_;
 };
 
-std::vector<std::uint8_t> unpack(const PackedParts& parts, std::span<const std::int32_t> words,
-                                 std::int64_t rows, std::int64_t columns) {
-  return parts.whole_codes ? unpack_rows_whole_codes(words, rows, columns, parts.scheme.bits)
-                           : unpack_rows(words, rows, columns, parts.scheme.bits);
+std::vector<std::uint8_t> unpack_stream(std::span<const std::int32_t> words, std::int64_t rows,
+                                        std::int64_t columns, int bits, bool dense) {
+  return dense ? unpack_rows(words, rows, columns, bits)
+               : unpack_rows_whole_codes(words, rows, columns, bits);
 }
 
-// The scales from the `first` on, checked.
-Status read_scales(const PackedParts& parts, std::int64_t first, std::span<float> scales) {
+std::vector<std::uint8_t> unpack(const PackedParts& parts, std::span<const std::int32_t> words,
+                                 std::int64_t rows, std::int64_t columns) {
+  return unpack_stream(words, rows, columns, parts.scheme.bits, !parts.whole_codes);
+}
+
+std::vector<float> scale_values(std::span<const std::byte> stored, DType type) {
+  std::vector<float> scales(stored.size() / size_bytes(type));
+  if (type == DType::f32) {
+    read_f32(stored, scales);
+  } else if (type == DType::bf16) {
+    read_bf16(stored, scales);
+  } else {
+    read_f16(stored, scales);
+  }
+  return scales;
+}
+
+// `count` scales from the `first` on, checked.
+Result<std::vector<float>> read_scales(const PackedParts& parts, std::int64_t first,
+                                       std::int64_t count) {
   const DType type = parts.scales.info->dtype;
-  const std::byte* stored = parts.scales.bytes.data() + index(first) * size_bytes(type);
+  std::vector<float> scales = scale_values(
+      parts.scales.bytes.subspan(index(first) * size_bytes(type), index(count) * size_bytes(type)),
+      type);
   for (std::size_t i = 0; i < scales.size(); ++i) {
-    if (type == DType::f32) {
-      std::memcpy(&scales[i], stored + 4 * i, 4);
-    } else {
-      std::uint16_t half = 0;
-      std::memcpy(&half, stored + 2 * i, 2);
-      scales[i] = type == DType::bf16 ? bf16_to_float(half) : f16_to_float(half);
-    }
     if (std::isfinite(scales[i]) && scales[i] != 0.0F) continue;
     const std::int64_t at = first + static_cast<std::int64_t>(i);
     return bad_input(
@@ -175,7 +188,7 @@ Status read_scales(const PackedParts& parts, std::int64_t first, std::span<float
                     "finite and not zero; the file is damaged or its writer is wrong",
                     parts.linear, at / parts.groups(), at % parts.groups(), scales[i]));
   }
-  return {};
+  return scales;
 }
 
 std::uint8_t middle_code(const WeightScheme& scheme) {
@@ -274,24 +287,47 @@ std::vector<TensorToWrite> PackedTensors::tensors() const {
   return result;
 }
 
-Result<GroupAffineWeight> read_group_affine(const Checkpoint& checkpoint, const std::string& linear,
-                                            std::int64_t out, std::int64_t in,
-                                            const WeightScheme& scheme) {
+GroupAffineWeight StoredGroupAffine::unpack() const {
+  return {.out = out,
+          .in = in,
+          .bits = bits,
+          .group_size = group_size,
+          .symmetric = symmetric,
+          .scale_type = scale_type,
+          .codes = unpack_stream(values<std::int32_t>(words), out, in, bits, dense),
+          .scales = scale_values(scales, scale_type),
+          .zeros = zeros};
+}
+
+Result<StoredGroupAffine> read_stored_group_affine(const Checkpoint& checkpoint,
+                                                   const std::string& linear, std::int64_t out,
+                                                   std::int64_t in, const WeightScheme& scheme) {
   CHECK(out > 0 && in > 0);
   const Result<PackedParts> parts = PartsFinder(checkpoint, linear, out, in, scheme).find();
   if (!parts) return parts.error();
-  GroupAffineWeight weight;
-  weight.out = out;
-  weight.in = in;
-  weight.bits = scheme.bits;
-  weight.symmetric = scheme.symmetric;
-  weight.group_size = parts->scheme.group_size;
-  weight.scale_type = parts->scales.info->dtype;
-  weight.codes = unpack(*parts, values<std::int32_t>(parts->codes.bytes), out, in);
-  weight.scales.resize(index(out * weight.groups()));
-  if (Status status = read_scales(*parts, 0, weight.scales); !status) return status.error();
-  weight.zeros = read_zeros(*parts);
-  return weight;
+  const auto scales = read_scales(*parts, 0, out * parts->groups());
+  if (!scales) return scales.error();
+  StoredGroupAffine stored;
+  stored.out = out;
+  stored.in = in;
+  stored.group_size = parts->scheme.group_size;
+  stored.bits = scheme.bits;
+  stored.symmetric = scheme.symmetric;
+  stored.scale_type = parts->scales.info->dtype;
+  stored.dense = !parts->whole_codes;
+  stored.words = parts->codes.bytes;
+  stored.scales = parts->scales.bytes;
+  stored.zeros = read_zeros(*parts);
+  return stored;
+}
+
+Result<GroupAffineWeight> read_group_affine(const Checkpoint& checkpoint, const std::string& linear,
+                                            std::int64_t out, std::int64_t in,
+                                            const WeightScheme& scheme) {
+  const Result<StoredGroupAffine> stored =
+      read_stored_group_affine(checkpoint, linear, out, in, scheme);
+  if (!stored) return stored.error();
+  return stored->unpack();
 }
 
 Result<PackedRows> PackedRows::open(const Checkpoint& checkpoint, const std::string& linear,
@@ -308,14 +344,13 @@ Status PackedRows::decode(std::int64_t row, std::span<float> values_of_row) cons
   const std::vector<std::int32_t> words =
       values<std::int32_t>(parts_.codes.bytes.subspan(index(row) * row_bytes, row_bytes));
   const std::vector<std::uint8_t> codes = unpack(parts_, words, 1, parts_.in);
-  std::vector<float> scales(index(parts_.groups()));
-  Status read = read_scales(parts_, row * parts_.groups(), scales);
-  if (!read) return read;
+  const auto scales = read_scales(parts_, row * parts_.groups(), parts_.groups());
+  if (!scales) return scales.error();
   for (std::int64_t group = 0; group < parts_.groups(); ++group) {
     const int zero = zero_at(parts_, row, group);
     const std::size_t first = index(group * parts_.scheme.group_size);
     for (std::size_t i = first; i < first + index(parts_.scheme.group_size); ++i) {
-      values_of_row[i] = static_cast<float>(codes[i] - zero) * scales[index(group)];
+      values_of_row[i] = static_cast<float>(codes[i] - zero) * (*scales)[index(group)];
     }
   }
   return {};

@@ -8,6 +8,7 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -69,8 +70,29 @@ class PackedTensors {
   std::vector<std::int64_t> shape_;  // {out, in}
 };
 
-// Reads one linear's weight back, checking every tensor's dtype and shape first. Accepts the dense
-// stream and, for 3, 5, 6 and 7 bits, the older one of floor(32 / bits) codes a word.
+// One linear as its checkpoint stores it, every description and scale checked; views of the mapped
+// files, which the checkpoint must outlive.
+struct StoredGroupAffine {
+  std::int64_t out = 0, in = 0, group_size = 0;
+  int bits = 4;
+  bool symmetric = false;
+  DType scale_type = DType::bf16;
+  bool dense = true;                  // or the older stream of floor(32 / bits) codes a word
+  std::span<const std::byte> words;   // [out, words of a row], little-endian, at any alignment
+  std::span<const std::byte> scales;  // [out, groups] of scale_type, at any alignment
+  std::vector<std::uint8_t> zeros;    // [out, groups]
+
+  std::int64_t groups() const { return in / group_size; }
+  GroupAffineWeight unpack() const;
+};
+
+// Checks every tensor's dtype and shape first. Accepts the dense stream and, for 3, 5, 6 and 7
+// bits, the older one.
+Result<StoredGroupAffine> read_stored_group_affine(const Checkpoint& checkpoint,
+                                                   const std::string& linear, std::int64_t out,
+                                                   std::int64_t in, const WeightScheme& scheme);
+
+// The same, unpacked.
 Result<GroupAffineWeight> read_group_affine(const Checkpoint& checkpoint, const std::string& linear,
                                             std::int64_t out, std::int64_t in,
                                             const WeightScheme& scheme);

@@ -2,10 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
-#include <limits>
-#include <numeric>
 
 #include "base/check.h"
 #include "base/half_float.h"
@@ -14,10 +11,6 @@
 
 namespace lowbit {
 namespace {
-
-constexpr float kSmallestScale = 1e-5F;
-constexpr float kLargestScale = 1e4F;
-constexpr float kLargestZero = 1e4F;
 
 struct LayoutBits {
   int bits;
@@ -49,6 +42,7 @@ void store_scale(DType type, float scale, std::byte* to) {
   std::memcpy(to, &bits, sizeof(bits));
 }
 
+// The codes have no value yet: each thread is the first to touch its own.
 PackedWeight empty_weight(std::int64_t out, std::int64_t in, std::int64_t group_size, int bits,
                           DType scale_type) {
   PackedWeight packed{.out = out,
@@ -61,8 +55,8 @@ PackedWeight empty_weight(std::int64_t out, std::int64_t in, std::int64_t group_
                       .zeros = {}};
   const auto groups = static_cast<std::size_t>(packed.panels() * packed.groups());
   packed.codes.resize(groups * static_cast<std::size_t>(packed.group_bytes()));
-  packed.scales.resize(groups * kPanelRows * size_bytes(scale_type));
-  packed.zeros.resize(groups * kPanelRows);
+  packed.scales.assign(groups * kPanelRows * size_bytes(scale_type), std::byte{0});
+  packed.zeros.assign(groups * kPanelRows, 0);
   return packed;
 }
 
@@ -79,99 +73,139 @@ std::int64_t chunk_inputs(int bits) {
       ->inputs;
 }
 
-struct GroupCodes {
-  float scale = 0;
-  std::int32_t sum = 0;     // of centered codes
-  std::int32_t offset = 0;  // centered = stored + offset
-};
+// Stored words to lanes, for eight rows at once: element i of a vector is of row i. (Sixteen in one
+// vector would go through memory on AVX2.) A chunk is one word a row, of 3 bits three.
+using Words8 = std::uint32_t __attribute__((vector_size(32)));
 
-constexpr std::int64_t kLanes = 16;
+// Four codes next to each other to one a byte.
+LOWBIT_INLINE Words8 spread_4_bits(Words8 x) {
+  x = (x | x << 8) & 0x00FF00FF;
+  return (x | x << 4) & 0x0F0F0F0F;
+}
+LOWBIT_INLINE Words8 spread_3_bits(Words8 x) {
+  x = (x | x << 10) & 0x003F003F;
+  return (x | x << 5) & 0x07070707;
+}
+LOWBIT_INLINE Words8 spread_2_bits(Words8 x) {
+  x = (x | x << 12) & 0x000F000F;
+  return (x | x << 6) & 0x03030303;
+}
 
-struct Extremes {
-  float low, high;
-  bool finite;
-};
-
-// Plain loops over sixteen lanes, which the compiler turns into vectors of any width; written in
-// vectors of sixteen floats, it keeps them in memory where registers are narrower.
-LOWBIT_CLONES
-Extremes extremes(const float* x, std::int64_t size) {
-  float lows[kLanes], highs[kLanes], nothing[kLanes];
-  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-    lows[lane] = highs[lane] = x[0];
-    nothing[lane] = 0.0F;  // NaN where a value is not finite
-  }
-  std::int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-      const float value = x[i + lane];
-      lows[lane] = value < lows[lane] ? value : lows[lane];
-      highs[lane] = value > highs[lane] ? value : highs[lane];
-      nothing[lane] += value * 0.0F;
+template <int kBits>
+LOWBIT_INLINE void arrange_chunk(const Words8* words, Words8* lanes) {
+  const Words8 w = words[0];
+  if constexpr (kBits == 8) {
+    lanes[0] = w;
+  } else if constexpr (kBits == 4) {
+    lanes[0] = spread_4_bits(w & 0xFFFF) | spread_4_bits(w >> 16) << 4;
+  } else if constexpr (kBits == 2) {
+    lanes[0] = spread_2_bits(w & 0xFF) | spread_2_bits(w >> 8 & 0xFF) << 2 |
+               spread_2_bits(w >> 16 & 0xFF) << 4 | spread_2_bits(w >> 24) << 6;
+  } else {
+    const Words8 v = words[1];
+    const Words8 u = words[2];
+    const Words8 twelve[8] = {w,       w >> 12,          w >> 24 | v << 8, v >> 4,
+                              v >> 16, v >> 28 | u << 4, u >> 8,           u >> 20};
+    lanes[0] = lanes[1] = lanes[2] = Words8{};
+    for (int step = 0; step < 8; ++step) {
+      const Words8 codes = spread_3_bits(twelve[step] & 0xFFF);
+      lanes[step / 4] |= (codes & 0x03030303) << 2 * (step % 4);
+      lanes[2] |= (codes >> 2 & 0x01010101) << step;
     }
   }
-  for (; i < size; ++i) {
-    lows[0] = x[i] < lows[0] ? x[i] : lows[0];
-    highs[0] = x[i] > highs[0] ? x[i] : highs[0];
-    nothing[0] += x[i] * 0.0F;
-  }
-  Extremes all{lows[0], highs[0], true};
-  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-    all.low = lows[lane] < all.low ? lows[lane] : all.low;
-    all.high = highs[lane] > all.high ? highs[lane] : all.high;
-    all.finite = all.finite && nothing[lane] == 0.0F;
-  }
-  return all;
 }
 
-// Codes less `base`, and their sum. x / scale goes to the nearest integer, even on ties, by adding
-// 1.5 * 2^23; beyond 2^22 the result is only near, and the clamp that follows makes both the same.
+// Sixteen stored rows, some bytes at a time: rows lie a power of two apart, so that their lines
+// drive each other out of the first cache if they are read a word at a time.
+constexpr std::int64_t kRowPart = 192;  // whole lines, whole chunks of 3 bits
+using RowParts = std::byte[kPanelRows][kRowPart];
+
+// The part of each of `rows` rows from `at` on; its bytes.
+LOWBIT_INLINE std::int64_t read_parts(const std::byte* first, std::int64_t row_bytes,
+                                      std::int64_t rows, std::int64_t at, RowParts& parts) {
+  const std::int64_t bytes = std::min(kRowPart, row_bytes - at);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    std::memcpy(parts[r], first + r * row_bytes + at, static_cast<std::size_t>(bytes));
+  }
+  return bytes;
+}
+
+LOWBIT_INLINE Words8 words_at(const std::byte (*rows)[kRowPart], std::int64_t at) {
+  std::uint32_t word[8];
+  for (int r = 0; r < 8; ++r) std::memcpy(&word[r], rows[r] + at, 4);
+  return Words8{word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]};
+}
+
+template <int kBits>
+LOWBIT_INLINE std::uint8_t* arrange_parts(const RowParts& parts, std::int64_t bytes,
+                                          std::uint8_t* to) {
+  constexpr int kWords = kBits == 3 ? 3 : 1;
+  for (std::int64_t at = 0; at < bytes; at += 4 * kWords, to += 64 * kWords) {
+    for (std::int64_t half = 0; half < 2; ++half) {
+      Words8 words[kWords], lanes[kWords];
+      for (int i = 0; i < kWords; ++i) words[i] = words_at(parts + 8 * half, at + 4 * i);
+      arrange_chunk<kBits>(words, lanes);
+      for (int i = 0; i < kWords; ++i) {
+        std::memcpy(to + 64 * i + 32 * half, &lanes[i], sizeof(Words8));
+      }
+    }
+  }
+  return to;
+}
+
+// One panel. Rows past the end are zeros.
 LOWBIT_CLONES
-std::int32_t code_values(const float* x, std::int64_t size, float scale, float zero, float largest,
-                         float base, std::int8_t* codes) {
-  constexpr float kMagic = 12582912.0F;
-  std::int32_t sum = 0;
-  for (std::int64_t i = 0; i < size; ++i) {
-    float code = (x[i] / scale + kMagic) - kMagic + zero;
-    code = code > 0.0F ? code : 0.0F;
-    code = code < largest ? code : largest;
-    const auto stored = static_cast<std::int32_t>(code - base);
-    codes[i] = static_cast<std::int8_t>(stored);
-    sum += stored;
+void arrange_words(const std::byte* words, std::int64_t row_bytes, std::int64_t rows, int bits,
+                   std::uint8_t* to) {
+  RowParts parts = {};
+  for (std::int64_t at = 0; at < row_bytes; at += kRowPart) {
+    const std::int64_t bytes = read_parts(words, row_bytes, rows, at, parts);
+    if (bits == 2) to = arrange_parts<2>(parts, bytes, to);
+    if (bits == 3) to = arrange_parts<3>(parts, bytes, to);
+    if (bits == 4) to = arrange_parts<4>(parts, bytes, to);
+    if (bits == 8) to = arrange_parts<8>(parts, bytes, to);
   }
-  return sum;
 }
 
-// One group, as format's quantize_activations does it.
-GroupCodes code_group(const float* x, std::int64_t size, int bits, bool symmetric,
-                      std::int8_t* codes) {
-  const Extremes range = extremes(x, size);
-  if (!range.finite) {
-    std::fill_n(codes, size, std::int8_t{0});
-    return {.scale = std::numeric_limits<float>::quiet_NaN()};
+void arrange_halves(const std::byte* values, std::int64_t row_bytes, std::int64_t rows,
+                    std::uint8_t* to) {
+  RowParts parts = {};
+  for (std::int64_t at = 0; at < row_bytes; at += kRowPart) {
+    const std::int64_t bytes = read_parts(values, row_bytes, rows, at, parts);
+    for (std::int64_t i = 0; i < bytes; i += 2, to += 2 * kPanelRows) {
+      for (std::int64_t r = 0; r < kPanelRows; ++r) std::memcpy(to + 2 * r, parts[r] + i, 2);
+    }
   }
-  const auto largest = static_cast<float>((1 << bits) - 1);
-  GroupCodes group;
-  float zero = 0.0F;
-  if (symmetric) {
-    const float magnitude = std::max(std::abs(range.low), std::abs(range.high));
-    group.scale = std::clamp(magnitude / (largest / 2.0F), kSmallestScale, kLargestScale);
-    zero = static_cast<float>(1 << (bits - 1));
-  } else {
-    group.scale = std::clamp((range.high - range.low) / largest, kSmallestScale, kLargestScale);
-    zero = std::nearbyint(std::clamp(-range.low / group.scale, -kLargestZero, kLargestZero));
-  }
-  // Centered codes lie in [-zero, largest - zero]; what does not fit a signed byte moves by an
-  // offset.
-  const bool fits = zero <= 128.0F && largest - zero <= 127.0F;
-  group.offset = fits ? 0 : static_cast<std::int32_t>(128.0F - zero);
-  const float base = fits ? zero : 128.0F;  // stored = code - base
-  group.sum = code_values(x, size, group.scale, zero, largest, base, codes) +
-              group.offset * static_cast<std::int32_t>(size);
-  return group;
 }
 
 }  // namespace
+
+std::optional<PackedWeight> arrange(const StoredGroupAffine& weight) {
+  const auto bits = layout_bits(weight.bits, weight.group_size);
+  if (bits != weight.bits || !weight.dense) return arrange(weight.unpack());
+  PackedWeight packed =
+      empty_weight(weight.out, weight.in, weight.group_size, *bits, weight.scale_type);
+  const std::int64_t row_bytes = 4 * words_per_row(weight.in, weight.bits);
+  const std::size_t scale_bytes = size_bytes(weight.scale_type);
+  parallel_for(packed.panels(), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t panel = begin; panel < end; ++panel) {
+      const std::int64_t row = panel * kPanelRows;
+      const std::int64_t rows = std::min(kPanelRows, weight.out - row);
+      arrange_words(weight.words.data() + row * row_bytes, row_bytes, rows, *bits,
+                    packed.codes.data() + panel * packed.groups() * packed.group_bytes());
+      for (std::int64_t r = 0; r < rows; ++r) {
+        for (std::int64_t g = 0; g < packed.groups(); ++g) {
+          const auto from = static_cast<std::size_t>((row + r) * packed.groups() + g);
+          const auto at = static_cast<std::size_t>((panel * packed.groups() + g) * kPanelRows + r);
+          std::memcpy(packed.scales.data() + at * scale_bytes,
+                      weight.scales.data() + from * scale_bytes, scale_bytes);
+          packed.zeros[at] = weight.zeros[from];
+        }
+      }
+    }
+  });
+  return packed;
+}
 
 std::optional<PackedWeight> arrange(const GroupAffineWeight& weight) {
   const auto bits = layout_bits(weight.bits, weight.group_size);
@@ -181,6 +215,7 @@ std::optional<PackedWeight> arrange(const GroupAffineWeight& weight) {
   const std::int64_t inputs = chunk_inputs(*bits);
   const std::int64_t chunk_bytes = inputs * *bits * kPanelRows / 8;
   const std::size_t scale_bytes = size_bytes(weight.scale_type);
+  std::fill(packed.codes.begin(), packed.codes.end(), std::uint8_t{0});
   parallel_for(packed.panels(), 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin * kPanelRows; row < std::min(end * kPanelRows, weight.out);
          ++row) {
@@ -218,14 +253,9 @@ PackedWeight arrange(std::span<const std::byte> stored, std::int64_t out, std::i
   packed.codes.resize(static_cast<std::size_t>(packed.panels() * packed.group_bytes()));
   parallel_for(packed.panels(), 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t panel = begin; panel < end; ++panel) {
-      const std::int64_t rows = std::min(kPanelRows, out - panel * kPanelRows);
-      const std::byte* from = stored.data() + panel * kPanelRows * in * 2;
-      std::uint8_t* to = packed.codes.data() + panel * packed.group_bytes();
-      for (std::int64_t k = 0; k < in; ++k, from += 2, to += 2 * kPanelRows) {
-        for (std::int64_t row = 0; row < rows; ++row) {
-          std::memcpy(to + 2 * row, from + row * in * 2, 2);
-        }
-      }
+      const std::int64_t row = panel * kPanelRows;
+      arrange_halves(stored.data() + row * in * 2, in * 2, std::min(kPanelRows, out - row),
+                     packed.codes.data() + panel * packed.group_bytes());
     }
   });
   return packed;
@@ -249,45 +279,6 @@ PackedWeight random_packed_weight(std::int64_t out, std::int64_t in, WeightSchem
         0.02F / static_cast<float>(1 << *bits) * (1.0F + static_cast<float>(next() % 64) / 64.0F);
     store_scale(DType::f16, scale, packed.scales.data() + 2 * at);
   }
-  return packed;
-}
-
-PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
-                                   std::int64_t group_size, const ActivationScheme& scheme) {
-  CHECK(scheme.bits >= 2 && scheme.bits <= 8 && group_size > 0 && in % group_size == 0);
-  const bool whole = scheme.per == ActivationGranularity::token;
-  CHECK(whole || scheme.group_size == group_size);
-  PackedActivations packed{.tokens = std::ssize(x) / in,
-                           .in = in,
-                           .group_size = group_size,
-                           .codes = {},
-                           .scales = {},
-                           .sums = {},
-                           .offsets = {}};
-  const std::int64_t groups = packed.groups();
-  const auto entries = static_cast<std::size_t>(packed.tokens * groups);
-  packed.codes.resize(x.size());
-  packed.scales.resize(entries);
-  packed.sums.resize(entries);
-  packed.offsets.resize(entries);
-  const std::int64_t run = whole ? in : group_size;
-  parallel_for(packed.tokens, 8, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t at = begin * in; at < end * in; at += run) {
-      const GroupCodes coded =
-          code_group(x.data() + at, run, scheme.bits, scheme.symmetric, packed.codes.data() + at);
-      for (std::int64_t g = at / group_size; g < (at + run) / group_size; ++g) {
-        const auto entry = static_cast<std::size_t>(g);
-        packed.scales[entry] = coded.scale;
-        packed.offsets[entry] = coded.offset;
-        const std::int8_t* codes = packed.codes.data() + g * group_size;
-        packed.sums[entry] = whole ? std::accumulate(codes, codes + group_size, std::int32_t{0}) +
-                                         coded.offset * static_cast<std::int32_t>(group_size)
-                                   : coded.sum;
-      }
-    }
-  });
-  packed.any_offset = std::any_of(packed.offsets.begin(), packed.offsets.end(),
-                                  [](std::int32_t offset) { return offset != 0; });
   return packed;
 }
 

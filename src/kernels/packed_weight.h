@@ -20,25 +20,37 @@
 #include <new>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "format/group_affine.h"
+#include "format/packed_checkpoint.h"
 
 namespace lowbit {
 
 inline constexpr std::int64_t kPanelRows = 16;
 
-// Memory for vectors of 64 bytes.
+void* allocate_lines(std::size_t bytes);
+void free_lines(void* memory, std::size_t bytes);
+
+// Memory for vectors of 64 bytes, in huge pages where it is large: a weight is read from end to
+// end, and small pages cost a walk for each 4 KiB. resize() leaves new elements without a value.
 template <typename T>
 struct CacheLineAllocator {
   using value_type = T;
   CacheLineAllocator() = default;
   template <typename U>
   CacheLineAllocator(const CacheLineAllocator<U>&) {}
-  T* allocate(std::size_t count) {
-    return static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{64}));
+  T* allocate(std::size_t count) { return static_cast<T*>(allocate_lines(count * sizeof(T))); }
+  void deallocate(T* memory, std::size_t count) { free_lines(memory, count * sizeof(T)); }
+  template <typename U>
+  void construct(U* at) {
+    ::new (static_cast<void*>(at)) U;
   }
-  void deallocate(T* memory, std::size_t) { ::operator delete (memory, std::align_val_t{64}); }
+  template <typename U, typename... Values>
+  void construct(U* at, Values&&... values) {
+    ::new (static_cast<void*>(at)) U(std::forward<Values>(values)...);
+  }
   bool operator==(const CacheLineAllocator&) const { return true; }
 };
 template <typename T>
@@ -61,6 +73,10 @@ struct PackedWeight {
 // Nothing when a group is no multiple of four inputs: such a weight has the reference product
 // alone.
 std::optional<PackedWeight> arrange(const GroupAffineWeight& weight);
+
+// The same from the stored words. Those of 2, 3, 4 and 8 bits are turned into lanes as they are, at
+// the memory's speed; others, and groups of odd sizes, are unpacked before.
+std::optional<PackedWeight> arrange(const StoredGroupAffine& weight);
 
 // A float weight as a checkpoint stores it: `stored` is [out, in] of bf16 or f16, at any alignment.
 PackedWeight arrange(std::span<const std::byte> stored, std::int64_t out, std::int64_t in,

@@ -32,7 +32,7 @@ Status load_bias(const Checkpoint& checkpoint, const LinearSpec& spec, LoadedLin
 // The kernels want activations in the weight's groups, or per token, and sums of a group that stay
 // in 32 bits whatever comes in (a zero point of activations may be 10000 steps away; bounds as in
 // format/reference_product.cc). Of 4 bits that is a group of 13960, of 8 bits one of 821.
-bool kernels_take(const ActivationScheme& activation, const GroupAffineWeight& weight) {
+bool kernels_take(const ActivationScheme& activation, const StoredGroupAffine& weight) {
   constexpr std::int64_t kLargestActivation = 10000 + 255;
   if (!activation.quantized()) return true;
   const bool same_groups =
@@ -77,17 +77,18 @@ Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const L
     linear.weight = std::move(*weight);
     return {};
   }
-  auto packed = read_group_affine(checkpoint, spec.name, spec.out, spec.in, scheme->weight);
-  if (!packed) return std::move(packed).error();
+  const auto stored =
+      read_stored_group_affine(checkpoint, spec.name, spec.out, spec.in, scheme->weight);
+  if (!stored) return stored.error();
   linear.activation = scheme->activation;
-  if (linear.isa != Isa::reference && kernels_take(linear.activation, *packed)) {
-    linear.arranged = arrange(*packed);
+  if (linear.isa != Isa::reference && kernels_take(linear.activation, *stored)) {
+    linear.arranged = arrange(*stored);
     if (linear.arranged) return {};
   }
   if (linear.activation.quantized()) {
-    linear.packed = std::move(*packed);
+    linear.packed = stored->unpack();
   } else {
-    linear.weight = packed->dequantize();
+    linear.weight = stored->unpack().dequantize();
   }
   return {};
 }

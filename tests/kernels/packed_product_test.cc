@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -181,9 +182,85 @@ TEST(Arrange, KeepsTheWidthOfTheCodes) {
   }
 }
 
+// The streams as a file has them, from an odd address on.
+struct Stored {
+  std::vector<std::byte> words, scales;
+  StoredGroupAffine view;
+
+  Stored(const GroupAffineWeight& weight, bool dense) : words(1), scales(1) {
+    const auto append = [](std::vector<std::byte>& to, const auto& values) {
+      const auto bytes = std::as_bytes(std::span(values));
+      to.insert(to.end(), bytes.begin(), bytes.end());
+    };
+    append(words, dense ? pack_rows(weight.codes, weight.out, weight.in, weight.bits)
+                        : pack_whole_codes(weight));
+    append(scales, pack(weight).weight_scale);
+    view = {.out = weight.out,
+            .in = weight.in,
+            .group_size = weight.group_size,
+            .bits = weight.bits,
+            .symmetric = weight.symmetric,
+            .scale_type = weight.scale_type,
+            .dense = dense,
+            .words = std::span(words).subspan(1),
+            .scales = std::span(scales).subspan(1),
+            .zeros = weight.zeros};
+  }
+
+  static std::vector<std::int32_t> pack_whole_codes(const GroupAffineWeight& weight) {
+    const std::int64_t per_word = 32 / weight.bits;
+    const std::int64_t row_words = words_per_row_whole_codes(weight.in, weight.bits);
+    std::vector<std::int32_t> words(static_cast<std::size_t>(weight.out * row_words));
+    for (std::int64_t i = 0; i < weight.out * weight.in; ++i) {
+      const std::int64_t column = i % weight.in;
+      const auto code = std::uint32_t{weight.codes[static_cast<std::size_t>(i)]}
+                        << (column % per_word * weight.bits);
+      auto& word = words[static_cast<std::size_t>(i / weight.in * row_words + column / per_word)];
+      word = static_cast<std::int32_t>(static_cast<std::uint32_t>(word) | code);
+    }
+    return words;
+  }
+};
+
+TEST(Arrange, OfStoredWordsIsThatOfTheirCodes) {
+  for (const int bits : {2, 3, 4, 5, 6, 7, 8}) {
+    for (const DType scale_type : {DType::f16, DType::bf16, DType::f32}) {
+      for (const Shape& shape :
+           {Shape{16, 32, 32, 1}, Shape{1, 96, 96, 1}, Shape{35, 192, 64, 1}, Shape{17, 48, 12, 1},
+            Shape{50, 256, 256, 1}, Shape{18, 1056, 96, 1}}) {
+        const GroupAffineWeight weight = random_weight(shape, bits, false, scale_type);
+        const auto expected = arrange(weight);
+        ASSERT_TRUE(expected);
+        for (const bool dense : {true, false}) {
+          const auto found = arrange(Stored(weight, dense).view);
+          ASSERT_TRUE(found);
+          SCOPED_TRACE(::testing::Message() << bits << " bits, " << shape.out << " x " << shape.in);
+          EXPECT_EQ(found->bits, expected->bits);
+          EXPECT_EQ(found->group_size, expected->group_size);
+          EXPECT_EQ(found->scale_type, expected->scale_type);
+          ASSERT_EQ(found->scales, expected->scales);
+          ASSERT_EQ(found->zeros, expected->zeros);
+          ASSERT_EQ(found->codes, expected->codes);
+        }
+      }
+    }
+  }
+}
+
 TEST(Arrange, LeavesGroupsOfOddSizeToTheReference) {
   EXPECT_FALSE(arrange(random_weight({4, 18, 6, 1}, 4, false, DType::f16)));
   EXPECT_TRUE(arrange(random_weight({4, 24, 12, 1}, 4, false, DType::f16)));  // as 8 bits
+}
+
+TEST(AlignedVector, IsAlignedAtAllSizes) {
+  for (const std::size_t bytes : {1U, 100U, 1U << 20, 4U << 20, (5U << 20) + 3}) {
+    AlignedVector<std::uint8_t> vector(bytes, 7);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(vector.data()) % 64, 0U);
+    EXPECT_EQ(vector.back(), 7);
+    const AlignedVector<std::uint8_t> copy = vector;
+    vector.resize(2 * bytes);
+    EXPECT_TRUE(std::equal(copy.begin(), copy.end(), vector.begin()));
+  }
 }
 
 TEST(ChosenIsa, IsTheFastestOrWhatTheEnvironmentNames) {

@@ -119,10 +119,10 @@ void expect_equal_to_reference(const Shape& shape, int bits, const ActivationSch
 class PanelTiles : public ::testing::TestWithParam<int> {};  // bits of the weight
 
 TEST_P(PanelTiles, EqualTheReferenceOnAllShapes) {
-  for (const Shape& shape :
-       {Shape{16, 32, 32, 5}, Shape{33, 192, 96, 33}, Shape{40, 128, 128, 16},
-        Shape{17, 144, 72, 7}, Shape{300, 64, 64, 8}, Shape{48, 4224, 128, 6},
-        Shape{80, 8192, 256, 5}, Shape{24, 4160, 4160, 5}, Shape{20, 256, 32, 70}, Shape{20, 64, 32, 300}}) {
+  for (const Shape& shape : {Shape{16, 32, 32, 5}, Shape{33, 192, 96, 33}, Shape{40, 128, 128, 16},
+                             Shape{17, 144, 72, 7}, Shape{300, 64, 64, 8}, Shape{48, 4224, 128, 6},
+                             Shape{80, 8192, 256, 5}, Shape{24, 4160, 4160, 5},
+                             Shape{20, 256, 32, 70}, Shape{20, 64, 32, 300}}) {
     const int activation_bits = shape.tokens % 2 == 0 ? 4 : 8;
     for (const bool per_token : {false, true}) {
       const ActivationScheme scheme = activations(activation_bits, per_token, shape, false);

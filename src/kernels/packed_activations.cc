@@ -1,0 +1,153 @@
+// Activations to the codes of format's quantize_activations, as the product kernels take them.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "base/check.h"
+#include "base/threads.h"
+#include "kernels/packed_weight.h"
+#include "kernels/vector_math.h"
+
+namespace lowbit {
+namespace {
+
+constexpr float kSmallestScale = 1e-5F;
+constexpr float kLargestScale = 1e4F;
+constexpr float kLargestZero = 1e4F;
+
+struct GroupCodes {
+  float scale = 0;
+  std::int32_t sum = 0;     // of centered codes
+  std::int32_t offset = 0;  // centered = stored + offset
+};
+
+constexpr std::int64_t kLanes = 16;
+
+struct Extremes {
+  float low, high;
+  bool finite;
+};
+
+// Plain loops over sixteen lanes, which the compiler turns into vectors of any width; written in
+// vectors of sixteen floats, it keeps them in memory where registers are narrower.
+LOWBIT_CLONES
+Extremes extremes(const float* x, std::int64_t size) {
+  float lows[kLanes], highs[kLanes], nothing[kLanes];
+  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+    lows[lane] = highs[lane] = x[0];
+    nothing[lane] = 0.0F;  // NaN where a value is not finite
+  }
+  std::int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      const float value = x[i + lane];
+      lows[lane] = value < lows[lane] ? value : lows[lane];
+      highs[lane] = value > highs[lane] ? value : highs[lane];
+      nothing[lane] += value * 0.0F;
+    }
+  }
+  for (; i < size; ++i) {
+    lows[0] = x[i] < lows[0] ? x[i] : lows[0];
+    highs[0] = x[i] > highs[0] ? x[i] : highs[0];
+    nothing[0] += x[i] * 0.0F;
+  }
+  Extremes all{lows[0], highs[0], true};
+  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+    all.low = lows[lane] < all.low ? lows[lane] : all.low;
+    all.high = highs[lane] > all.high ? highs[lane] : all.high;
+    all.finite = all.finite && nothing[lane] == 0.0F;
+  }
+  return all;
+}
+
+// Codes less `base`, and their sum. x / scale goes to the nearest integer, even on ties, by adding
+// 1.5 * 2^23; beyond 2^22 the result is only near, and the clamp that follows makes both the same.
+LOWBIT_CLONES
+std::int32_t code_values(const float* x, std::int64_t size, float scale, float zero, float largest,
+                         float base, std::int8_t* codes) {
+  constexpr float kMagic = 12582912.0F;
+  std::int32_t sum = 0;
+  for (std::int64_t i = 0; i < size; ++i) {
+    float code = (x[i] / scale + kMagic) - kMagic + zero;
+    code = code > 0.0F ? code : 0.0F;
+    code = code < largest ? code : largest;
+    const auto stored = static_cast<std::int32_t>(code - base);
+    codes[i] = static_cast<std::int8_t>(stored);
+    sum += stored;
+  }
+  return sum;
+}
+
+// One group, as format's quantize_activations does it.
+GroupCodes code_group(const float* x, std::int64_t size, int bits, bool symmetric,
+                      std::int8_t* codes) {
+  const Extremes range = extremes(x, size);
+  if (!range.finite) {
+    std::fill_n(codes, size, std::int8_t{0});
+    return {.scale = std::numeric_limits<float>::quiet_NaN()};
+  }
+  const auto largest = static_cast<float>((1 << bits) - 1);
+  GroupCodes group;
+  float zero = 0.0F;
+  if (symmetric) {
+    const float magnitude = std::max(std::abs(range.low), std::abs(range.high));
+    group.scale = std::clamp(magnitude / (largest / 2.0F), kSmallestScale, kLargestScale);
+    zero = static_cast<float>(1 << (bits - 1));
+  } else {
+    group.scale = std::clamp((range.high - range.low) / largest, kSmallestScale, kLargestScale);
+    zero = std::nearbyint(std::clamp(-range.low / group.scale, -kLargestZero, kLargestZero));
+  }
+  // Centered codes lie in [-zero, largest - zero]; what does not fit a signed byte moves by an
+  // offset.
+  const bool fits = zero <= 128.0F && largest - zero <= 127.0F;
+  group.offset = fits ? 0 : static_cast<std::int32_t>(128.0F - zero);
+  const float base = fits ? zero : 128.0F;  // stored = code - base
+  group.sum = code_values(x, size, group.scale, zero, largest, base, codes) +
+              group.offset * static_cast<std::int32_t>(size);
+  return group;
+}
+
+}  // namespace
+
+PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
+                                   std::int64_t group_size, const ActivationScheme& scheme) {
+  CHECK(scheme.bits >= 2 && scheme.bits <= 8 && group_size > 0 && in % group_size == 0);
+  const bool whole = scheme.per == ActivationGranularity::token;
+  CHECK(whole || scheme.group_size == group_size);
+  PackedActivations packed{.tokens = std::ssize(x) / in,
+                           .in = in,
+                           .group_size = group_size,
+                           .codes = {},
+                           .scales = {},
+                           .sums = {},
+                           .offsets = {}};
+  const std::int64_t groups = packed.groups();
+  const auto entries = static_cast<std::size_t>(packed.tokens * groups);
+  packed.codes.resize(x.size());
+  packed.scales.resize(entries);
+  packed.sums.resize(entries);
+  packed.offsets.resize(entries);
+  const std::int64_t run = whole ? in : group_size;
+  parallel_for(packed.tokens, 8, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t at = begin * in; at < end * in; at += run) {
+      const GroupCodes coded =
+          code_group(x.data() + at, run, scheme.bits, scheme.symmetric, packed.codes.data() + at);
+      for (std::int64_t g = at / group_size; g < (at + run) / group_size; ++g) {
+        const auto entry = static_cast<std::size_t>(g);
+        packed.scales[entry] = coded.scale;
+        packed.offsets[entry] = coded.offset;
+        const std::int8_t* codes = packed.codes.data() + g * group_size;
+        packed.sums[entry] = whole ? std::accumulate(codes, codes + group_size, std::int32_t{0}) +
+                                         coded.offset * static_cast<std::int32_t>(group_size)
+                                   : coded.sum;
+      }
+    }
+  });
+  packed.any_offset = std::any_of(packed.offsets.begin(), packed.offsets.end(),
+                                  [](std::int32_t offset) { return offset != 0; });
+  return packed;
+}
+
+}  // namespace lowbit
