@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 #include <pty.h>
+#include <sched.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <sstream>
@@ -47,9 +49,20 @@ TEST(ChatLine, TellsCommandsFromText) {
   expect("//etc is a folder", ChatAction::say, "/etc is a folder");
 }
 
+// The editor shows its prompt just before it takes the terminal out of its line mode, in which keys
+// would mean something else.
+void await_prompt(int terminal, const std::string& prompt) {
+  std::string shown;
+  char byte = 0;
+  while (!shown.ends_with(prompt) && read(terminal, &byte, 1) == 1) shown += byte;
+  termios mode{};
+  while (tcgetattr(terminal, &mode) == 0 && (mode.c_lflag & ICANON) != 0) sched_yield();
+}
+
 // What the editor reads when the keys are typed on a terminal, one line after the other; "EOF" at
-// the end of the input. A key sequence is sent when the prompt for its line is there.
+// the end of the input. Prompts are numbered: one redrawn must not pass for the next.
 std::vector<std::string> typed(const std::vector<std::string>& keys) {
+  const auto prompt_of = [](std::size_t line) { return std::to_string(line) + "> "; };
   int terminal = -1;
   int result[2];
   if (pipe(result) != 0) return {};
@@ -57,17 +70,15 @@ std::vector<std::string> typed(const std::vector<std::string>& keys) {
   if (child == 0) {
     const auto editor = make_line_editor();
     for (std::size_t line = 0; line < keys.size(); ++line) {
-      const std::string text = editor->read("ready ").value_or("EOF") + '\n';
+      const std::string text = editor->read(prompt_of(line)).value_or("EOF") + '\n';
       if (write(result[1], text.data(), text.size()) < 0) _exit(1);
     }
     _exit(0);
   }
   close(result[1]);
-  for (const std::string& sequence : keys) {
-    std::string shown;
-    char byte = 0;
-    while (!shown.ends_with("ready ") && read(terminal, &byte, 1) == 1) shown += byte;
-    if (write(terminal, sequence.data(), sequence.size()) < 0) break;
+  for (std::size_t line = 0; line < keys.size(); ++line) {
+    await_prompt(terminal, prompt_of(line));
+    if (write(terminal, keys[line].data(), keys[line].size()) < 0) break;
   }
   std::string all;
   char byte = 0;
