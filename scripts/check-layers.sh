@@ -15,6 +15,7 @@ third_party=(
   'toml++/ toml.hpp: recipe'
   'cblas openblas: kernels runtime'
   'CLI/: cli'
+  'histedit editline/: cli'
 )
 
 awk -v ladder="${ladder[*]}" -v rules="$(IFS='|'; echo "${third_party[*]}")" '

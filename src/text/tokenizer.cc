@@ -26,6 +26,7 @@ class Tokenizer::Impl {
  public:
   Status read(const Json& json);
   Result<std::vector<TokenId>> encode(std::string_view text, SpecialTokens special) const;
+  Result<std::vector<TokenId>> encode_parts(std::span<const TextPart> parts) const;
   DecoderRun start_decoding() const { return decoder_.start(); }
   // Appends the text of an id; none for a special token that is to be skipped.
   Status add_token(TokenId id, SkipSpecial skip, TokenParts& tokens) const;
@@ -65,6 +66,28 @@ Status store(Result<T> result, T& place) {
   return {};
 }
 
+Status check_text(std::string_view text) {
+  if (text.size() > limits::kTextBytes) {
+    return bad_input("tokenizer/too-long", fmt::format("the text has {} bytes, expected at most {}",
+                                                       text.size(), limits::kTextBytes));
+  }
+  if (const std::size_t at = invalid_utf8_at(text); at != text.npos) {
+    return bad_input("tokenizer/not-utf8",
+                     fmt::format("the text is not UTF-8 at byte {}; convert it first", at));
+  }
+  return {};
+}
+
+Pieces whole(NormalizedText text) {
+  Pieces pieces;
+  if (!text.text.empty()) {
+    pieces.spans = {{0, static_cast<std::uint32_t>(text.text.size())}};
+  }
+  pieces.text = std::move(text.text);
+  pieces.starts_text = text.starts_text;
+  return pieces;
+}
+
 }  // namespace
 
 Status Tokenizer::Impl::read(const Json& json) {
@@ -90,14 +113,7 @@ Status Tokenizer::Impl::check_template_ids(const std::vector<TokenId>& ids) cons
 
 Result<std::vector<TokenId>> Tokenizer::Impl::encode(std::string_view text,
                                                      SpecialTokens special) const {
-  if (text.size() > limits::kTextBytes) {
-    return bad_input("tokenizer/too-long", fmt::format("the text has {} bytes, expected at most {}",
-                                                       text.size(), limits::kTextBytes));
-  }
-  if (const std::size_t at = invalid_utf8_at(text); at != text.npos) {
-    return bad_input("tokenizer/not-utf8",
-                     fmt::format("the text is not UTF-8 at byte {}; convert it first", at));
-  }
+  if (Status checked = check_text(text); !checked) return std::move(checked).error();
   Work work(bpe_);
   if (special == SpecialTokens::add) work.ids = post_processor_.before();
   for (const Segment& segment : added_.split_original(text)) {
@@ -117,6 +133,24 @@ Result<std::vector<TokenId>> Tokenizer::Impl::encode(std::string_view text,
   return std::move(work.ids);
 }
 
+Result<std::vector<TokenId>> Tokenizer::Impl::encode_parts(std::span<const TextPart> parts) const {
+  Work work(bpe_);
+  for (std::size_t index = 0; index < parts.size(); ++index) {
+    const TextPart& part = parts[index];
+    if (part.id != TextPart::kText) {
+      work.ids.push_back(part.id);
+      continue;
+    }
+    if (Status checked = check_text(part.text); !checked) return std::move(checked).error();
+    auto normalized = normalizer_.apply({part.text, index == 0}, work.budget);
+    if (!normalized) return std::move(normalized).error();
+    if (auto done = encode_words(whole(*std::move(normalized)), work); !done) {
+      return std::move(done).error();
+    }
+  }
+  return std::move(work.ids);
+}
+
 Status Tokenizer::Impl::encode_between(NormalizedText text, Work& work) const {
   const auto normalized = normalizer_.apply(std::move(text), work.budget);
   if (!normalized) return normalized.error();
@@ -126,11 +160,9 @@ Status Tokenizer::Impl::encode_between(NormalizedText text, Work& work) const {
       continue;
     }
     const Span span = segment.span;
-    Pieces pieces;
-    pieces.text = normalized->text.substr(span.begin, span.end - span.begin);
-    pieces.spans = {{0, span.end - span.begin}};
-    pieces.starts_text = normalized->starts_text && span.begin == 0;
-    if (auto done = encode_words(std::move(pieces), work); !done) return done;
+    NormalizedText between{normalized->text.substr(span.begin, span.end - span.begin),
+                           normalized->starts_text && span.begin == 0};
+    if (auto done = encode_words(whole(std::move(between)), work); !done) return done;
   }
   return {};
 }
@@ -194,6 +226,10 @@ Result<Tokenizer> Tokenizer::parse(std::string_view json) {
 
 Result<std::vector<TokenId>> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
   return impl_->encode(text, special);
+}
+
+Result<std::vector<TokenId>> Tokenizer::encode_parts(std::span<const TextPart> parts) const {
+  return impl_->encode_parts(parts);
 }
 
 Result<std::string> Tokenizer::decode(std::span<const TokenId> ids, SkipSpecial skip) const {

@@ -22,7 +22,14 @@ namespace lowbit {
 using TokenId = std::int32_t;
 
 enum class SpecialTokens { none, add };  // whether encode applies the post-processor (BOS, EOS)
-enum class SkipSpecial { no, yes };      // whether decode leaves special tokens out
+// A stretch of a text of which it is known where added tokens stand: one of them, or text between.
+struct TextPart {
+  static constexpr TokenId kText = -1;
+  TokenId id = kText;
+  std::string text = {};
+};
+
+enum class SkipSpecial { no, yes };  // whether decode leaves special tokens out
 
 class Tokenizer {
  public:
@@ -36,6 +43,9 @@ class Tokenizer {
 
   Result<std::vector<TokenId>> encode(std::string_view text,
                                       SpecialTokens special = SpecialTokens::none) const;
+  // As `encode` goes on once it has found the added tokens. None is looked for in the text, which
+  // may say "<|eot_id|>" and mean these ten characters: for text that must not command a model.
+  Result<std::vector<TokenId>> encode_parts(std::span<const TextPart> parts) const;
   Result<std::string> decode(std::span<const TokenId> ids,
                              SkipSpecial skip = SkipSpecial::yes) const;
 

@@ -9,7 +9,7 @@
 
 namespace lowbit::testing {
 
-inline Tokenizer byte_level_tokenizer() {
+inline Json byte_level_json() {
   Json json = {{"model", {{"merges", {"a a", "aa a", "\u0120 a"}}}},
                {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
                {"decoder", {{"type", "ByteLevel"}}}};
@@ -20,7 +20,11 @@ inline Tokenizer byte_level_tokenizer() {
     append_as_characters(std::string(1, static_cast<char>(byte)), token);
     vocabulary[token] = byte;
   }
-  return Tokenizer::parse(json.dump()).value();
+  return json;
+}
+
+inline Tokenizer byte_level_tokenizer() {
+  return Tokenizer::parse(byte_level_json().dump()).value();
 }
 
 }  // namespace lowbit::testing
