@@ -2,6 +2,10 @@
 // an exit status by kind (base/result.h).
 #include <fmt/format.h>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
@@ -109,6 +113,12 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using lowbit::report;
+#if defined(__GLIBC__)
+  // Buffers of a step are of the same sizes as those of the last: to give them back to the system
+  // and fault them in again costs more than many a product.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+#endif
   lowbit::install_interrupt_handler();
   try {
     return lowbit::run(argc, argv);

@@ -67,6 +67,7 @@ class TilePanels : PanelParts<V> {
     std::int64_t step;   // inputs of a dot
     std::int8_t* tiles;  // [tokens / 16, steps, 16 tokens, step], zeros for tokens that are none
     std::int64_t steps_a_group, steps;
+    float* scales;  // of the tokens, [groups, kBlockTokens]
   };
 
   // Two panels, or the last one twice, and some of a block's groups.
@@ -135,6 +136,10 @@ class TilePanels : PanelParts<V> {
         }
       }
     }
+    for (std::int64_t t = 0; t < b.tokens; ++t) {
+      const float* from = x.scales + (b.token + t) * w.groups + b.group;
+      for (std::int64_t g = 0; g < b.groups; ++g) b.scales[g * kBlockTokens + t] = from[g];
+    }
   }
 
   // Registers: 0 to 3 sums of (tokens, panel), 4 and 5 tokens, 6 and 7 panels.
@@ -190,34 +195,46 @@ class TilePanels : PanelParts<V> {
     T::template store<3>(sums.of[1][1], 64);
   }
 
-  template <int kBits>
+  // results += scale_w * scale_x * sum for two panels, each step rounded as the reference product
+  // rounds it.
+  template <int kBits, bool kOffsets>
   static void add_group(const PanelWeight& w, const PanelCodes& x, const Block& b,
                         const Strip& strip, std::int64_t tile, std::int64_t g, const Sums& sums,
                         Results& results) {
     const std::int64_t group = b.group + strip.group + g;
     const std::int64_t begin = tile * kTileTokens;
     const std::int64_t tokens = least(2 * kTileTokens, b.tokens - begin);
-    for (std::int64_t p = 0; p < strip.panels; ++p) {
-      const std::int64_t panel_at = (strip.panel + p) * w.groups + group;
-      const F scale = Parts::scales(w, panel_at);
-      const I zero = V::from_bytes(w.zeros + panel_at * 16);
-      for (std::int64_t t = 0; t < tokens; ++t) {
-        const std::int64_t at = (b.token + begin + t) * w.groups + group;
+    const float* const scales = b.scales + (strip.group + g) * kBlockTokens + begin;
+    F scale[2];
+    I zero[2], row_sums[2];
+    for (std::int64_t p = 0; p < 2; ++p) {
+      const std::int64_t panel = strip.panel + (p < strip.panels ? p : 0);
+      scale[p] = Parts::scales(w, panel * w.groups + group);
+      if constexpr (!kCentered<kBits>) {
+        zero[p] = V::from_bytes(w.zeros + (panel * w.groups + group) * 16);
+      }
+      if constexpr (kOffsets) row_sums[p] = V::load(strip.row_sums[p] + 16 * g);
+    }
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      const F token_scale = V::splat_float(scales[t]);
+      const std::int64_t at = (b.token + begin + t) * w.groups + group;
+      for (int p = 0; p < 2; ++p) {
         I sum = V::load(sums.of[t / kTileTokens][p] + t % kTileTokens * 16);
         if constexpr (!kCentered<kBits>) {
-          sum = V::subtract(sum, V::multiply(zero, V::splat(x.sums[at])));
+          sum = V::subtract(sum, V::multiply(zero[p], V::splat(x.sums[at])));
         }
-        if (x.any_offset) {
-          const I row_sums = V::load(strip.row_sums[p] + 16 * g);
-          sum = V::add(sum, V::multiply(row_sums, V::splat(x.offsets[at])));
+        if constexpr (kOffsets) {
+          sum = V::add(sum, V::multiply(row_sums[p], V::splat(x.offsets[at])));
         }
         float* const result = results.of[begin + t][p];
-        V::store_floats(result, Parts::add_scaled(x, at, scale, sum, V::load_floats(result)));
+        const F both = V::multiply(scale[p], token_scale);
+        const F term = V::multiply(both, V::to_float(sum));
+        V::store_floats(result, V::add(V::load_floats(result), term));
       }
     }
   }
 
-  template <int kBits>
+  template <int kBits, bool kOffsets>
   static void multiply(const PanelWeight& w, const PanelCodes& x, const Block& b,
                        const Strip& strip, Results& results) {
     Sums sums;
@@ -225,10 +242,10 @@ class TilePanels : PanelParts<V> {
       // A group's sums are scaled while the tiles work on the next: they are stored after that.
       for (std::int64_t g = 0; g < strip.groups; ++g) {
         multiply_group<kBits>(w, b, strip, tile, g);
-        if (g > 0) add_group<kBits>(w, x, b, strip, tile, g - 1, sums, results);
+        if (g > 0) add_group<kBits, kOffsets>(w, x, b, strip, tile, g - 1, sums, results);
         store_sums(sums);
       }
-      add_group<kBits>(w, x, b, strip, tile, strip.groups - 1, sums, results);
+      add_group<kBits, kOffsets>(w, x, b, strip, tile, strip.groups - 1, sums, results);
     }
   }
 
@@ -258,7 +275,11 @@ class TilePanels : PanelParts<V> {
       strip.group = g;
       strip.groups = least(groups, b.groups - g);
       unpack<kBits>(w, x, b, strip);
-      multiply<kBits>(w, x, b, strip, results);
+      if (x.any_offset) {
+        multiply<kBits, true>(w, x, b, strip, results);
+      } else {
+        multiply<kBits, false>(w, x, b, strip, results);
+      }
     }
     for_results(w, b, strip, y, [&](std::int64_t t, std::int64_t p, std::int64_t rows, float* to) {
       Parts::store_rows(V::load_floats(results.of[t][p]), rows, to);
@@ -275,11 +296,14 @@ class TilePanels : PanelParts<V> {
   static std::int64_t tile_bytes(const PanelWeight& w) {
     return kBlockTokens * groups_within(w, kBlockInputs) * w.group_size;
   }
+  static std::int64_t scale_bytes(const PanelWeight& w) {
+    return kBlockTokens * groups_within(w, kBlockInputs) * 4;
+  }
 
  public:
   // As of PanelKernels, for more than kDirectTokens.
   static std::int64_t scratch_bytes(const PanelWeight& w) {
-    return kStripPanels * (strip_bytes(w) + row_sum_bytes(w)) + tile_bytes(w);
+    return kStripPanels * (strip_bytes(w) + row_sum_bytes(w)) + tile_bytes(w) + scale_bytes(w);
   }
 
   static void integer(const PanelWeight& w, const PanelCodes& x, std::int64_t begin,
@@ -304,14 +328,18 @@ class TilePanels : PanelParts<V> {
                 .step = step,
                 .tiles = tiles,
                 .steps_a_group = w.group_size / step,
-                .steps = 0};
+                .steps = 0,
+                .scales = reinterpret_cast<float*>(tiles + tile_bytes(w))};
         b.steps = b.groups * b.steps_a_group;
         copy_tiles(w, x, b);
         for (std::int64_t panel = begin; panel < end; panel += kStripPanels) {
           strip.panel = panel;
           strip.panels = least(kStripPanels, end - panel);
           Strip pair = strip;
-          if (pair.panels == 1) pair.codes[1] = pair.codes[0];
+          if (pair.panels == 1) {
+            pair.codes[1] = pair.codes[0];
+            pair.row_sums[1] = pair.row_sums[0];
+          }
           Parts::by_bits(w.bits, [&]<int kBits>() { panels<kBits>(w, x, b, pair, y); });
         }
       }
