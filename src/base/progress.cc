@@ -76,4 +76,10 @@ void install_interrupt_handler() {
 
 bool interrupted() { return interrupt_seen.load(std::memory_order_relaxed); }
 
+bool take_interrupt() {
+  if (!interrupt_seen.exchange(false)) return false;
+  install_interrupt_handler();  // which the signal took away
+  return true;
+}
+
 }  // namespace lowbit

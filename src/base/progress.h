@@ -25,5 +25,7 @@ class Progress {
 // between steps and return an Error of kind interrupted.
 void install_interrupt_handler();
 bool interrupted();
+// Whether there was one, which is then forgotten: for what an interrupt ends a part of only.
+bool take_interrupt();
 
 }  // namespace lowbit

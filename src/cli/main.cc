@@ -43,6 +43,7 @@ std::vector<std::unique_ptr<Command>> make_commands() {
   commands.push_back(make_quantize_command());
   commands.push_back(make_eval_command());
   commands.push_back(make_run_command());
+  commands.push_back(make_chat_command());
   commands.push_back(make_bench_command());
   return commands;
 }

@@ -1,13 +1,13 @@
 // lowbit run: continues a prompt, printing each piece of text as soon as it is whole.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 
 #include "cli/command.h"
-#include "cli/printable.h"
+#include "cli/kv_option.h"
+#include "cli/sampling_options.h"
 #include "cli/threads_option.h"
 #include "runtime/generate.h"
 #include "text/text_stream.h"
@@ -15,27 +15,6 @@
 
 namespace lowbit {
 namespace {
-
-// A line break cannot be typed into every shell's argument.
-Result<std::string> unescaped(std::string_view text) {
-  std::string result;
-  for (std::size_t at = 0; at < text.size(); ++at) {
-    if (text[at] != '\\') {
-      result += text[at];
-      continue;
-    }
-    const char escape = ++at < text.size() ? text[at] : ' ';
-    if (escape != 'n' && escape != 't' && escape != '\\') {
-      return usage_error(
-          "run/bad-escape",
-          fmt::format("a backslash at byte {} is not followed by n, t or a backslash; "
-                      "write two for one",
-                      at - 1));
-    }
-    result += escape == 'n' ? '\n' : escape == 't' ? '\t' : '\\';
-  }
-  return result;
-}
 
 class RunCommand : public Command {
  public:
@@ -48,41 +27,16 @@ class RunCommand : public Command {
     app.add_option("-n,--max-tokens", max_tokens_, "Most tokens to add")
         ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
         ->capture_default_str();
-    app.add_option("--temperature", rule_.temperature, "0: always the likeliest token")
-        ->capture_default_str();
-    app.add_option("--top-k", rule_.top_k, "Draw from the k likeliest tokens; 0: from all")
-        ->capture_default_str();
-    app.add_option(
-           "--top-p", rule_.top_p,
-           "Draw from the likeliest tokens that together have this probability; 1: from all")
-        ->capture_default_str();
-    app.add_option(
-           "--min-p", rule_.min_p,
-           "Draw from tokens with this share of the likeliest one's probability; 0: from all")
-        ->capture_default_str();
-    app.add_option("--repetition-penalty", rule_.repetition_penalty,
-                   "Over 1: makes tokens that were there before less likely")
-        ->capture_default_str();
-    app.add_option(
-           "--stop", stops_,
-           "End before this text; may be repeated. \\n, \\t and \\\\ are a line break, a tab and "
-           "a backslash")
-        ->type_name("TEXT")
-        ->allow_extra_args(false);
-    app.add_option("--seed", seed_, "Seed of the draws")->capture_default_str();
+    sampling_.declare(app);
+    kv_.declare(app, KvType::f16);
     threads_.declare(app);
     app.footer("Example:\n  lowbit run out/tiny-w4a4 -p 'The river' --temperature 0");
   }
 
   Status run() override {
     threads_.apply();
-    if (Status status = check(rule_); !status) return status;
-    std::vector<std::string> stops;
-    for (const std::string& stop : stops_) {
-      Result<std::string> text = unescaped(stop);
-      if (!text) return within("--stop", text.error());
-      stops.push_back(*std::move(text));
-    }
+    Result<std::vector<std::string>> stops = sampling_.checked_stops();
+    if (!stops) return stops.error();
     const Result<ReferenceModel> model = ReferenceModel::open(real_file_system(), model_);
     if (!model) return model.error();
     const Result<Tokenizer> tokenizer = Tokenizer::load(real_file_system(), model_);
@@ -97,7 +51,7 @@ class RunCommand : public Command {
                       "must be left",
                       prompt->size(), model->spec().max_positions));
     }
-    Result<TextStream> stream = TextStream::start(*tokenizer, std::move(stops));
+    Result<TextStream> stream = TextStream::start(*tokenizer, *std::move(stops));
     if (!stream) return within("--stop", stream.error());
     return generate_from(*model, *stream, *std::move(prompt), std::min(room, max_tokens_));
   }
@@ -123,8 +77,9 @@ class RunCommand : public Command {
     const auto sequences = generate(model,
                                     {.sequences = 1,
                                      .length = prompt_tokens + most,
-                                     .rule = rule_,
-                                     .seed = seed_,
+                                     .rule = sampling_.rule,
+                                     .seed = sampling_.seed,
+                                     .kv = kv_.type(),
                                      .prompt = std::move(prompt),
                                      .on_next = on_next},
                                     {});
@@ -139,10 +94,7 @@ class RunCommand : public Command {
 
   static Status print(const Result<std::string>& text) {
     if (!text) return text.error();
-    static const bool kTerminal = isatty(STDOUT_FILENO) == 1;
-    // A model's text must not steer the terminal.
-    fmt::print("{}", kTerminal ? printable(*text) : *text);
-    std::fflush(stdout);
+    print_model_text(*text);
     return {};
   }
 
@@ -158,9 +110,8 @@ class RunCommand : public Command {
 
   std::string model_, prompt_;
   std::int64_t max_tokens_ = 128;
-  SamplingRule rule_ = {.temperature = 0.8, .top_k = 40};
-  std::vector<std::string> stops_;
-  std::uint64_t seed_ = 42;
+  SamplingOption sampling_;
+  KvOption kv_;
   ThreadsOption threads_;
 };
 
