@@ -109,7 +109,96 @@ GroupCodes code_group(const float* x, std::int64_t size, int bits, bool symmetri
   return group;
 }
 
+constexpr std::int64_t kParts = 3;                                    // of a float
+constexpr float kLargestSplit = 127.0F * (65536.0F + 256.0F + 1.0F);  // that they hold
+
+// The largest magnitude, or NaN when one is not finite. In lanes, as a single maximum would wait
+// for itself.
+LOWBIT_INLINE float largest_magnitude(const float* x, std::int64_t size) {
+  constexpr int kSums = 8;
+  float largest[kSums] = {};
+  float nothing[kSums] = {};
+  const auto add = [&](int lane, float value) {
+    const float magnitude = std::abs(value);
+    largest[lane] = largest[lane] < magnitude ? magnitude : largest[lane];
+    nothing[lane] += value * 0.0F;  // NaN when it is not finite
+  };
+  std::int64_t i = 0;
+  for (; i + kSums <= size; i += kSums) {
+    for (int lane = 0; lane < kSums; ++lane) add(lane, x[i + lane]);
+  }
+  for (; i < size; ++i) add(0, x[i]);
+  float all = 0.0F;
+  for (int lane = 0; lane < kSums; ++lane) {
+    all = std::max(all, largest[lane]);
+    if (nothing[lane] != 0.0F) return std::numeric_limits<float>::quiet_NaN();
+  }
+  return all;
+}
+
+// One group into the parts codes[part * stride + i]; returns the scale of the first.
+LOWBIT_CLONES
+float split_group(const float* x, std::int64_t size, std::int64_t stride, std::int8_t* codes,
+                  std::int32_t* sums) {
+  const float largest = largest_magnitude(x, size);
+  if (std::isnan(largest)) {
+    for (std::int64_t part = 0; part < kParts; ++part) std::fill_n(codes + part * stride, size, 0);
+    return largest;
+  }
+  constexpr float kSmallest =
+      0x1p-100F;  // keeps the quotient finite; what it loses is below any sum
+  const float scale = std::max(largest, kSmallest) / kLargestSplit;
+  const float steps = kLargestSplit / std::max(largest, kSmallest);
+  std::int32_t low_sum = 0, middle_sum = 0, high_sum = 0;
+  for (std::int64_t i = 0; i < size; ++i) {
+    const float value = std::clamp(x[i] * steps, -kLargestSplit, kLargestSplit);
+    const auto whole = static_cast<std::int32_t>(value + (value < 0.0F ? -0.5F : 0.5F));
+    const auto low = static_cast<std::int8_t>(whole);
+    const std::int32_t rest = (whole - low) >> 8;
+    const auto middle = static_cast<std::int8_t>(rest);
+    const auto high = static_cast<std::int8_t>((rest - middle) >> 8);
+    codes[i] = low;
+    codes[stride + i] = middle;
+    codes[2 * stride + i] = high;
+    low_sum += low;
+    middle_sum += middle;
+    high_sum += high;
+  }
+  sums[0] = low_sum;
+  sums[1] = middle_sum;
+  sums[2] = high_sum;
+  return scale;
+}
+
 }  // namespace
+
+PackedActivations split_activations(std::span<const float> x, std::int64_t in,
+                                    std::int64_t group_size) {
+  CHECK(group_size > 0 && in % group_size == 0 && std::ssize(x) % in == 0);
+  const std::int64_t tokens = std::ssize(x) / in;
+  const std::int64_t groups = in / group_size;
+  const auto entries = static_cast<std::size_t>(kParts * tokens * groups);
+  PackedActivations split{.tokens = kParts * tokens,
+                          .in = in,
+                          .group_size = group_size,
+                          .codes = std::vector<std::int8_t>(kParts * x.size()),
+                          .scales = std::vector<float>(entries),
+                          .sums = std::vector<std::int32_t>(entries),
+                          .offsets = std::vector<std::int32_t>(entries)};
+  for (std::int64_t at = 0; at < tokens * groups; ++at) {
+    const std::int64_t token = at / groups;
+    const std::int64_t group = at % groups;
+    std::int32_t sums[kParts] = {};
+    float scale = split_group(x.data() + at * group_size, group_size, in,
+                              split.codes.data() + kParts * token * in + group * group_size, sums);
+    for (std::int64_t part = 0; part < kParts; ++part, scale *= 256.0F) {
+      const auto entry = static_cast<std::size_t>((kParts * token + part) * groups + group);
+      split.scales[entry] = scale;
+      split.sums[entry] = sums[part];
+    }
+  }
+  return split;
+}
 
 PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
                                    std::int64_t group_size, const ActivationScheme& scheme) {

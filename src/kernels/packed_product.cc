@@ -29,16 +29,6 @@ std::uint8_t* thread_scratch(std::int64_t bytes) {
   return scratch.data();
 }
 
-std::vector<float> group_sums(std::span<const float> x, std::int64_t group_size) {
-  std::vector<float> sums;
-  for (std::size_t at = 0; at < x.size(); at += static_cast<std::size_t>(group_size)) {
-    double sum = 0;
-    for (const float value : x.subspan(at, static_cast<std::size_t>(group_size))) sum += value;
-    sums.push_back(static_cast<float>(sum));
-  }
-  return sums;
-}
-
 // body(product, begin, end) on disjoint ranges that cover the panels of all products. One loop, so
 // that the threads are woken once and share narrow weights with wide ones.
 template <typename Body>
@@ -92,6 +82,31 @@ void decoded_product(const PanelKernels& kernels, std::span<const float> x, cons
   }
 }
 
+void integer_product(const PanelKernels& kernels, const PackedActivations& x,
+                     const PackedWeight& weight, std::int64_t begin, std::int64_t end, float* y) {
+  const PanelWeight w = view(weight);
+  std::uint8_t* const scratch = thread_scratch(kernels.scratch_bytes(w, x.tokens));
+  kernels.integer(w, view(x), begin, end, scratch, y);
+}
+
+// Few tokens of floats, as integers: of four instructions that a decoded weight costs in floats,
+// three go, and one product of bytes does four inputs at once. `parts`: [3 * tokens, out].
+void split_product(const PanelKernels& kernels, const PackedActivations& x,
+                   const PackedWeight& weight, std::int64_t begin, std::int64_t end, float* parts,
+                   float* y) {
+  integer_product(kernels, x, weight, begin, end, parts);
+  const std::int64_t out = weight.out;
+  for (std::int64_t t = 0; t < x.tokens / 3; ++t) {
+    const float* part = parts + 3 * t * out;
+    for (std::int64_t o = begin * kPanelRows; o < std::min(end * kPanelRows, out); ++o) {
+      y[t * out + o] = part[o] + part[out + o] + part[2 * out + o];
+    }
+  }
+}
+
+// Sums of a longer group might leave 32 bits: 255 * 128 * 65536 does not.
+constexpr std::int64_t kLongestSplitGroup = 65536;
+
 }  // namespace
 
 void packed_product(Isa isa, const PackedActivations& x, std::span<const Product> products) {
@@ -101,11 +116,8 @@ void packed_product(Isa isa, const PackedActivations& x, std::span<const Product
     CHECK(std::ssize(product.y) == x.tokens * product.weight->out);
   }
   const PanelKernels kernels = kernels_of(isa);
-  const PanelCodes codes = view(x);
   for_panels(products, [&](const Product& product, std::int64_t begin, std::int64_t end) {
-    const PanelWeight w = view(*product.weight);
-    std::uint8_t* const scratch = thread_scratch(kernels.scratch_bytes(w, x.tokens));
-    kernels.integer(w, codes, begin, end, scratch, product.y.data());
+    integer_product(kernels, x, *product.weight, begin, end, product.y.data());
   });
 }
 
@@ -114,24 +126,32 @@ void packed_product(Isa isa, std::span<const float> x, std::span<const Product> 
   const std::int64_t in = products.front().weight->in;
   const std::int64_t tokens = std::ssize(x) / in;
   CHECK(tokens * in == std::ssize(x));
-  for (const Product& product : products) {
-    CHECK(product.weight->in == in && std::ssize(product.y) == tokens * product.weight->out);
-  }
   const PanelKernels kernels = kernels_of(isa);
-  if (tokens > kDirectTokens) {
-    return for_panels(products, [&](const Product& product, std::int64_t begin, std::int64_t end) {
-      decoded_product(kernels, x, view(*product.weight), begin, end, product.y.data());
-    });
-  }
-  std::map<std::int64_t, std::vector<float>> sums;  // by size of group
+  const auto splits = [&](const PackedWeight& weight) {
+    return tokens <= kDirectTokens && weight.bits <= 8 && weight.group_size <= kLongestSplitGroup;
+  };
+  std::map<std::int64_t, PackedActivations> split;  // by size of group
+  std::map<const Product*, std::vector<float>> parts;
   for (const Product& product : products) {
-    const std::int64_t group_size = product.weight->group_size;
-    if (!sums.contains(group_size)) sums[group_size] = group_sums(x, group_size);
+    const PackedWeight& weight = *product.weight;
+    CHECK(weight.in == in && std::ssize(product.y) == tokens * weight.out);
+    if (!splits(weight)) continue;
+    parts[&product].resize(3 * product.y.size());
+    if (!split.contains(weight.group_size)) {
+      split[weight.group_size] = split_activations(x, in, weight.group_size);
+    }
   }
   for_panels(products, [&](const Product& product, std::int64_t begin, std::int64_t end) {
-    const PanelFloats floats{
-        .tokens = tokens, .x = x.data(), .sums = sums.at(product.weight->group_size).data()};
-    kernels.floats(view(*product.weight), floats, begin, end, product.y.data());
+    const PackedWeight& weight = *product.weight;
+    float* const y = product.y.data();
+    if (splits(weight)) {
+      split_product(kernels, split.at(weight.group_size), weight, begin, end,
+                    parts.at(&product).data(), y);
+    } else if (tokens <= kDirectTokens && weight.bits == 16) {
+      kernels.halves(view(weight), {.tokens = tokens, .x = x.data()}, begin, end, y);
+    } else {
+      decoded_product(kernels, x, view(weight), begin, end, y);
+    }
   });
 }
 

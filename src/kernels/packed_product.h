@@ -1,5 +1,6 @@
 // Products with packed weights. Integer ones equal format's reference_product to the last bit, in
-// every instruction set; float ones differ by the order of sums alone.
+// every instruction set; float ones are as near as sums in float32 are (split_activations in
+// packed_weight.h has the bound).
 #pragma once
 
 #include <span>
@@ -19,7 +20,7 @@ struct Product {
 // for groups up to 512 (format/reference_product.cc has the bounds).
 void packed_product(Isa isa, const PackedActivations& x, std::span<const Product> products);
 
-// The same for float activations: dequantized in registers, never in memory as a whole.
+// The same for float activations; the weight is never decoded in memory as a whole.
 void packed_product(Isa isa, std::span<const float> x,  // [tokens, in]
                     std::span<const Product> products);
 

@@ -103,4 +103,11 @@ struct PackedActivations {
 PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
                                    std::int64_t group_size, const ActivationScheme& scheme);
 
+// Float activations as three codes of 8 bits each: token t is rows 3t, 3t + 1 and 3t + 2, at 1, 256
+// and 65536 times one scale for a group. Together they are integers of 24 bits, so that an element
+// is off by at most 2^-24 of the largest of its group: no more than what a sum in float32 loses
+// when that element joins it. A group that is not finite has NaN for its scale.
+PackedActivations split_activations(std::span<const float> x, std::int64_t in,
+                                    std::int64_t group_size);
+
 }  // namespace lowbit

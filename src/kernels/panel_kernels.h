@@ -31,8 +31,7 @@ struct PanelCodes {  // PackedActivations, packed_weight.h
 
 struct PanelFloats {
   std::int64_t tokens;
-  const float* x;     // [tokens, in]
-  const float* sums;  // [tokens, groups]
+  const float* x;  // [tokens, in]
 };
 
 inline constexpr std::int64_t kDirectTokens = 4;  // up to here codes are decoded for each product
@@ -43,8 +42,8 @@ struct PanelKernels {
   // y for all tokens and the rows of panels [begin, end). `scratch` is aligned to 64.
   void (*integer)(const PanelWeight& w, const PanelCodes& x, std::int64_t begin, std::int64_t end,
                   std::uint8_t* scratch, float* y);
-  // The same for float activations, at most kDirectTokens of them.
-  void (*floats)(const PanelWeight& w, const PanelFloats& x, std::int64_t begin, std::int64_t end,
+  // The same for weights of 16 bits and float activations.
+  void (*halves)(const PanelWeight& w, const PanelFloats& x, std::int64_t begin, std::int64_t end,
                  float* y);
   // Weights of one panel and inputs [begin, end), whole chunks, as float: to[(i - begin) * stride +
   // row].
@@ -133,6 +132,41 @@ struct PanelParts {
     return V::add(result, V::multiply(both, V::to_float(sum)));
   }
 
+  template <int kBits>
+  static I add_row_sums(I sums, I code) {
+    return V::template widen<kBits>(
+        sums, V::template dot<kBits>(V::splat(0), code, V::splat(0x01010101)));
+  }
+
+  // A group's codes a byte each, `kCenter`: less their zero points; and the sums of rows, unless
+  // null. `at`: the group among all of all panels.
+  template <int kBits, bool kCenter>
+  static void unpack_group(const PanelWeight& w, std::int64_t at, std::uint8_t* to,
+                           std::int32_t* row_sums) {
+    using L = Layout<kBits>;
+    const std::uint8_t* chunk = w.codes + at * (w.group_size * kBits * 2);
+    const I zero = V::from_bytes(w.zeros + at * 16);
+    [[maybe_unused]] const I zeros = V::multiply(zero, V::splat(0x01010101));
+    I sums = V::splat(0);
+    for (std::int64_t k = 0; k < w.group_size; k += L::kChunkInputs, chunk += L::kChunkBytes) {
+      for (int step = 0; step < L::kSteps; ++step, to += 64) {
+        const I code = codes<kBits>(chunk, step);
+        if (row_sums != nullptr) sums = add_row_sums<kBits>(sums, code);
+        if constexpr (kCenter) {
+          V::store(to, V::subtract_bytes(code, zeros));
+        } else {
+          V::store(to, code);
+        }
+      }
+    }
+    if (row_sums == nullptr) return;
+    if constexpr (kCenter) {
+      const auto size = static_cast<std::int32_t>(w.group_size);
+      sums = V::subtract(sums, V::multiply(zero, V::splat(size)));
+    }
+    V::store(row_sums, sums);
+  }
+
   // run<bits>() for the layout's bits.
   template <typename Run>
   static void by_bits(int bits, const Run& run) {
@@ -158,12 +192,6 @@ class Panels : PanelParts<V> {
     return Parts::template codes<kBits>(chunk, step);
   }
 
-  template <int kBits>
-  static I add_row_sums(I sums, I code) {
-    return V::template widen<kBits>(
-        sums, V::template dot<kBits>(V::splat(0), code, V::splat(0x01010101)));
-  }
-
   // add_scaled of dot + offset * row_sums - zero * sum.
   static F add_group(const PanelCodes& x, std::int64_t at, F scale, I zero, I dot, I row_sums,
                      F result) {
@@ -178,7 +206,7 @@ class Panels : PanelParts<V> {
   static void direct(const PanelWeight& w, const PanelCodes& x, std::int64_t token,
                      std::int64_t panel, float* y) {
     using L = Layout<kBits>;
-    constexpr int kChains = L::kSteps > 1 && 2 * kTokens <= V::kSums ? 2 : 1;
+    constexpr int kChains = L::kSteps > 1 && 2 * kTokens < V::kSums ? 2 : 1;
     constexpr std::int64_t kRun = V::template kDots<kBits> * kChains / L::kSteps * L::kChunkInputs;
     static_assert(kRun > 0);
     F result[kTokens];
@@ -203,7 +231,7 @@ class Panels : PanelParts<V> {
               I& sum = run[t][step % kChains];
               sum = V::template dot<kBits>(sum, code, four_codes(input + t * w.in));
             }
-            if (x.any_offset) row_sums = add_row_sums<kBits>(row_sums, code);
+            if (x.any_offset) row_sums = Parts::template add_row_sums<kBits>(row_sums, code);
           }
         }
         for (int t = 0; t < kTokens; ++t) {
@@ -222,21 +250,26 @@ class Panels : PanelParts<V> {
     }
   }
 
+  struct Unpacked {
+    std::uint8_t* codes;     // [in / 4, 16 rows, 4]
+    std::int32_t* row_sums;  // [groups, 16 rows], where activations have offsets
+  };
+
   template <int kBits>
-  static void unpack(const PanelWeight& w, std::int64_t panel, std::uint8_t* to) {
-    using L = Layout<kBits>;
-    const std::uint8_t* chunk = w.codes + panel * w.groups * (w.group_size * kBits * 2);
-    for (std::int64_t k = 0; k < w.in; k += L::kChunkInputs, chunk += L::kChunkBytes) {
-      for (int step = 0; step < L::kSteps; ++step, to += 64) {
-        V::store(to, codes<kBits>(chunk, step));
-      }
+  static void unpack(const PanelWeight& w, const PanelCodes& x, std::int64_t panel,
+                     const Unpacked& to) {
+    for (std::int64_t g = 0; g < w.groups; ++g) {
+      Parts::template unpack_group<kBits, false>(w, panel * w.groups + g,
+                                                 to.codes + 16 * g * w.group_size,
+                                                 x.any_offset ? to.row_sums + 16 * g : nullptr);
     }
   }
 
   // Codes decoded before, a byte each: many tokens, kTokens of them in registers.
   template <int kBits, int kTokens>
-  static void tile(const PanelWeight& w, const PanelCodes& x, const std::uint8_t* unpacked,
+  static void tile(const PanelWeight& w, const PanelCodes& x, const Unpacked& unpacked,
                    std::int64_t token, std::int64_t panel, float* y) {
+    const std::uint8_t* weights = unpacked.codes;
     constexpr std::int64_t kRun = V::template kDots<kBits> * 4;
     F result[kTokens];
     for (int t = 0; t < kTokens; ++t) result[t] = V::splat_float(0.0F);
@@ -244,20 +277,19 @@ class Panels : PanelParts<V> {
     for (std::int64_t g = 0; g < w.groups; ++g) {
       I dots[kTokens];
       for (int t = 0; t < kTokens; ++t) dots[t] = V::splat(0);
-      I row_sums = V::splat(0);
       for (std::int64_t k = 0; k < w.group_size;) {
         const std::int64_t end = k + kRun < w.group_size ? k + kRun : w.group_size;
         I run[kTokens];
         for (int t = 0; t < kTokens; ++t) run[t] = V::splat(0);
-        for (; k < end; k += 4, unpacked += 64, input += 4) {
-          const I code = V::load(unpacked);
+        for (; k < end; k += 4, weights += 64, input += 4) {
+          const I code = V::load(weights);
           for (int t = 0; t < kTokens; ++t) {
             run[t] = V::template dot<kBits>(run[t], code, four_codes(input + t * w.in));
           }
-          if (x.any_offset) row_sums = add_row_sums<kBits>(row_sums, code);
         }
         for (int t = 0; t < kTokens; ++t) dots[t] = V::template widen<kBits>(dots[t], run[t]);
       }
+      const I row_sums = x.any_offset ? V::load(unpacked.row_sums + 16 * g) : V::splat(0);
       const F scale = scales(w, panel * w.groups + g);
       const I zero = V::from_bytes(w.zeros + (panel * w.groups + g) * 16);
       for (int t = 0; t < kTokens; ++t) {
@@ -272,7 +304,9 @@ class Panels : PanelParts<V> {
 
   template <int kBits>
   static void integer_panels(const PanelWeight& w, const PanelCodes& x, std::int64_t begin,
-                             std::int64_t end, std::uint8_t* unpacked, float* y) {
+                             std::int64_t end, std::uint8_t* scratch, float* y) {
+    const Unpacked unpacked{.codes = scratch,
+                            .row_sums = reinterpret_cast<std::int32_t*>(scratch + 16 * w.in)};
     for (std::int64_t panel = begin; panel < end; ++panel) {
       if (x.tokens <= kDirectTokens) {
         if (x.tokens == 4) direct<kBits, 4>(w, x, 0, panel, y);
@@ -281,7 +315,7 @@ class Panels : PanelParts<V> {
         if (x.tokens == 1) direct<kBits, 1>(w, x, 0, panel, y);
         continue;
       }
-      unpack<kBits>(w, panel, unpacked);
+      unpack<kBits>(w, x, panel, unpacked);
       std::int64_t token = 0;
       for (; token + V::kSums <= x.tokens; token += V::kSums) {
         tile<kBits, V::kSums>(w, x, unpacked, token, panel, y);
@@ -293,55 +327,6 @@ class Panels : PanelParts<V> {
 
   static F byte_as_float(I codes, int byte) {
     return V::to_float(V::both(V::shift_right(codes, 8 * byte), V::splat(0xFF)));
-  }
-
-  template <int kBits, int kTokens>
-  static void direct_floats(const PanelWeight& w, const PanelFloats& x, std::int64_t token,
-                            std::int64_t panel, float* y) {
-    using L = Layout<kBits>;
-    F result[kTokens];
-    for (int t = 0; t < kTokens; ++t) result[t] = V::splat_float(0.0F);
-    const std::uint8_t* chunk = w.codes + panel * w.groups * (w.group_size * kBits * 2);
-    const float* input = x.x + token * w.in;
-    for (std::int64_t g = 0; g < w.groups; ++g) {
-      F sums[kTokens][4];
-      for (int t = 0; t < kTokens; ++t) {
-        for (int b = 0; b < 4; ++b) sums[t][b] = V::splat_float(0.0F);
-      }
-      for (std::int64_t k = 0; k < w.group_size; k += L::kChunkInputs, chunk += L::kChunkBytes) {
-        V::prefetch(chunk + 2048);
-        for (int step = 0; step < L::kSteps; ++step, input += 4) {
-          const I code = codes<kBits>(chunk, step);
-          for (int b = 0; b < 4; ++b) {
-            const F value = byte_as_float(code, b);
-            for (int t = 0; t < kTokens; ++t) {
-              sums[t][b] = V::multiply_add(value, V::splat_float(input[t * w.in + b]), sums[t][b]);
-            }
-          }
-        }
-      }
-      const std::int64_t at = panel * w.groups + g;
-      const F scale = scales(w, at);
-      const F zero = V::to_float(V::from_bytes(w.zeros + at * 16));
-      for (int t = 0; t < kTokens; ++t) {
-        const F sum = V::add(V::add(sums[t][0], sums[t][1]), V::add(sums[t][2], sums[t][3]));
-        const F shift = V::multiply(zero, V::splat_float(x.sums[(token + t) * w.groups + g]));
-        result[t] = V::multiply_add(scale, V::subtract(sum, shift), result[t]);
-      }
-    }
-    for (int t = 0; t < kTokens; ++t) {
-      store_rows(result[t], w.out - panel * 16, y + (token + t) * w.out + panel * 16);
-    }
-  }
-
-  template <int kBits>
-  static void float_panels(const PanelWeight& w, const PanelFloats& x, std::int64_t begin,
-                           std::int64_t end, float* y) {
-    for (std::int64_t panel = begin; panel < end; ++panel) {
-      std::int64_t token = 0;
-      for (; token + 2 <= x.tokens; token += 2) direct_floats<kBits, 2>(w, x, token, panel, y);
-      for (; token < x.tokens; ++token) direct_floats<kBits, 1>(w, x, token, panel, y);
-    }
   }
 
   template <ScaleKind kKind>
@@ -427,20 +412,17 @@ class Panels : PanelParts<V> {
   static PanelKernels kernels() {
     PanelKernels all;
     all.scratch_bytes = [](const PanelWeight& w, std::int64_t tokens) {
-      return tokens > kDirectTokens ? 16 * w.in : 0;
+      return tokens > kDirectTokens ? 16 * w.in + 64 * w.groups : 0;
     };
     all.integer = [](const PanelWeight& w, const PanelCodes& x, std::int64_t begin,
                      std::int64_t end, std::uint8_t* scratch, float* y) {
       Parts::by_bits(w.bits,
                      [&]<int kBits>() { integer_panels<kBits>(w, x, begin, end, scratch, y); });
     };
-    all.floats = [](const PanelWeight& w, const PanelFloats& x, std::int64_t begin,
+    all.halves = [](const PanelWeight& w, const PanelFloats& x, std::int64_t begin,
                     std::int64_t end, float* y) {
-      if (w.bits == 16) {
-        return w.scale_kind == ScaleKind::f16 ? half_panels<ScaleKind::f16>(w, x, begin, end, y)
-                                              : half_panels<ScaleKind::bf16>(w, x, begin, end, y);
-      }
-      Parts::by_bits(w.bits, [&]<int kBits>() { float_panels<kBits>(w, x, begin, end, y); });
+      w.scale_kind == ScaleKind::f16 ? half_panels<ScaleKind::f16>(w, x, begin, end, y)
+                                     : half_panels<ScaleKind::bf16>(w, x, begin, end, y);
     };
     all.dequantize = [](const PanelWeight& w, std::int64_t panel, std::int64_t begin,
                         std::int64_t end, std::int64_t stride, float* to) {

@@ -86,38 +86,14 @@ class TilePanels : PanelParts<V> {
   };
 
   template <int kBits>
-  static void unpack_group(const PanelWeight& w, std::int64_t at, std::uint8_t* to,
-                           std::int32_t* row_sums) {
-    using L = Layout<kBits>;
-    static_assert(V::template kDots<kBits> > INT32_MAX / 256, "row sums are not widened between");
-    const std::uint8_t* chunk = w.codes + at * (w.group_size * kBits * 2);
-    const I ones = V::splat(0x01010101);
-    const I zero = V::from_bytes(w.zeros + at * 16);
-    const I zeros = V::multiply(zero, ones);
-    I sums = V::splat(0);
-    for (std::int64_t k = 0; k < w.group_size; k += L::kChunkInputs, chunk += L::kChunkBytes) {
-      for (int step = 0; step < L::kSteps; ++step, to += 64) {
-        const I code = Parts::template codes<kBits>(chunk, step);
-        V::store(to, kCentered<kBits> ? V::subtract_bytes(code, zeros) : code);
-        if (row_sums != nullptr) sums = V::template dot<kBits>(sums, code, ones);
-      }
-    }
-    if (row_sums == nullptr) return;
-    if (kCentered<kBits>) {
-      sums =
-          V::subtract(sums, V::multiply(zero, V::splat(static_cast<std::int32_t>(w.group_size))));
-    }
-    V::store(row_sums, sums);
-  }
-
-  template <int kBits>
   static void unpack(const PanelWeight& w, const PanelCodes& x, const Block& b,
                      const Strip& strip) {
     for (std::int64_t p = 0; p < strip.panels; ++p) {
       for (std::int64_t g = 0; g < strip.groups; ++g) {
-        unpack_group<kBits>(w, (strip.panel + p) * w.groups + b.group + strip.group + g,
-                            strip.codes[p] + 16 * g * w.group_size,
-                            x.any_offset ? strip.row_sums[p] + 16 * g : nullptr);
+        Parts::template unpack_group<kBits, kCentered<kBits>>(
+            w, (strip.panel + p) * w.groups + b.group + strip.group + g,
+            strip.codes[p] + 16 * g * w.group_size,
+            x.any_offset ? strip.row_sums[p] + 16 * g : nullptr);
       }
     }
   }

@@ -121,6 +121,46 @@ TEST_P(PackedProduct, OfFloatsIsThatOfTheDecodedWeight) {
   }
 }
 
+TEST_P(PackedProduct, OfFloatsCarriesWhatIsNotFinite) {
+  const Shape shape{16, 64, 32, 2};
+  const auto packed = arrange(random_weight(shape, GetParam(), false, DType::bf16));
+  ASSERT_TRUE(packed);
+  for (const float value : {std::numeric_limits<float>::infinity(), -std::nanf("")}) {
+    std::vector<float> x = random_input(shape, 0.0F);
+    x[5] = value;
+    for (const Isa isa : kernels_here()) {
+      std::vector<float> y(32);
+      packed_product(isa, x, *packed, y);
+      EXPECT_FALSE(std::isfinite(y[0])) << name_of(isa);
+      EXPECT_TRUE(std::isfinite(y[16])) << name_of(isa);
+    }
+  }
+}
+
+TEST(SplitActivations, AreTheFloatsToTwentyFourBits) {
+  for (const float factor : {1.0F, 1e-30F, 1e30F, 0.0F}) {
+    const Shape shape{0, 120, 40, 3};
+    std::vector<float> x = random_input(shape, 0.0F);
+    for (float& value : x) value *= factor;
+    x[7] *= 1000.0F;  // alone in its group
+    const PackedActivations split = split_activations(x, shape.in, shape.group_size);
+    ASSERT_EQ(split.tokens, 3 * shape.tokens);
+    for (std::int64_t i = 0; i < std::ssize(x); ++i) {
+      const std::int64_t first = i / 40 * 40;
+      double largest = 0, value = 0;
+      for (std::int64_t k = first; k < first + 40; ++k) {
+        largest = std::max(largest, std::abs(double{x[static_cast<std::size_t>(k)]}));
+      }
+      for (std::int64_t part = 0; part < 3; ++part) {
+        const std::int64_t row = i / shape.in * 3 + part;
+        value += double{split.scales[static_cast<std::size_t>(row * 3 + i % shape.in / 40)]} *
+                 split.codes[static_cast<std::size_t>(row * shape.in + i % shape.in)];
+      }
+      ASSERT_NEAR(value, x[static_cast<std::size_t>(i)], 0x1.4p-23 * largest) << "element " << i;
+    }
+  }
+}
+
 TEST_P(PackedProduct, OfSeveralWeightsIsThatOfEach) {
   for (const std::int64_t tokens : {1, 7}) {
     const Shape shape{40, 96, 32, tokens};
