@@ -80,7 +80,7 @@ LOWBIT_INLINE Floats16 round16(Floats16 x) { return round_of(x); }
 // |r| <= ln2/2.
 template <typename V>
 LOWBIT_INLINE V exp_of(V x) {
-  using Ints = decltype(x > x);
+  using Ints = decltype(x > V{});
   const Ints alive = x > -60.0F;
   x = max_of(x, V{} - 60.0F);
   const V n = round_of(x * 1.44269504F);

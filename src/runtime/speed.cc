@@ -30,7 +30,7 @@ Status check(const ModelSpec& model, const SpeedOptions& options) {
 
 class Run {
  public:
-  Run(Engine& engine, const SpeedOptions& options) : engine_(engine), options_(options) {
+  Run(Engine& engine, const SpeedOptions& options) : engine_(engine) {
     for (std::int64_t s = 0; s < options.batch; ++s) {
       sequences_.push_back(engine.start());
       std::vector<TokenId> text;  // some tokens of the vocabulary, of each sequence its own
@@ -66,7 +66,6 @@ class Run {
 
  private:
   Engine& engine_;
-  const SpeedOptions& options_;
   std::vector<KvSequence> sequences_;
   std::vector<std::vector<TokenId>> next_;
 };
