@@ -81,8 +81,8 @@ Choice best_choice() {
 }
 
 const Choice& choice() {
-  static const Choice best = best_choice();
-  return best;
+  static const Choice kBest = best_choice();
+  return kBest;
 }
 
 }  // namespace
