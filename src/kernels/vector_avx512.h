@@ -2,6 +2,9 @@
 // VNNI.
 #pragma once
 
+// Nothing without these instructions, so that the header compiles by itself.
+#if defined(__AVX512VNNI__)
+
 #include <immintrin.h>
 
 #include <cstdint>
@@ -60,3 +63,4 @@ struct Avx512 {
 
 }  // namespace
 }  // namespace lowbit
+#endif
