@@ -81,7 +81,7 @@ class BenchCommand : public Command {
         ->check(CLI::Range(0, 65536))
         ->capture_default_str();
     app.add_option("--head-bits", head_bits_, "Of a generated head")
-        ->check(CLI::IsMember({2, 3, 4, 8, 16}))
+        ->check(CLI::Range(2, 8))
         ->capture_default_str();
     app.add_option("--prompt", options_.prompt, "Tokens of the prompt")->capture_default_str();
     app.add_option("--output", options_.output, "Tokens to add, one at a time")

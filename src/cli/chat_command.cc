@@ -205,7 +205,6 @@ class ChatCommand : public Command {
     options_.rule = sampling_.rule;
     options_.seed = sampling_.seed;
     options_.stops = *std::move(stops);
-    // One page more: an answer may end in the middle of its own.
     Result<Engine> engine =
         Engine::load(*model, {.kv = kv_.type(), .cache_positions = whole_pages(options_.context)});
     if (!engine) return std::move(engine).error();

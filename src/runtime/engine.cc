@@ -203,7 +203,30 @@ Result<Engine> Engine::load(const ReferenceModel& model, const EngineOptions& op
   return Engine(std::move(impl));
 }
 
+namespace {
+
+// What random_packed_weight can make: 2 to 8 bits, in groups of whole lanes that divide each row.
+Status check_generated(const GeneratedModel& model) {
+  const auto fits = [](const WeightScheme& scheme, std::int64_t in) {
+    const bool divides = scheme.group_size == 0 || in % scheme.group_size == 0;
+    return scheme.bits >= 2 && scheme.bits <= 8 && divides && scheme.group_size % 4 == 0;
+  };
+  bool all = fits(model.head, model.spec.hidden);
+  const BlockSpec block = model.spec.block(0);
+  for (const LinearSpec* linear : block.linears()) all = all && fits(model.weight, linear->in);
+  if (all) return {};
+  return usage_error("engine/bad-weights",
+                     fmt::format("generated weights of {} bits in groups of {}, a head of {} in "
+                                 "groups of {}; take 2 to 8 bits, and groups of a multiple of 4 "
+                                 "that divides {} and {}",
+                                 model.weight.bits, model.weight.group_size, model.head.bits,
+                                 model.head.group_size, model.spec.hidden, model.spec.ffn));
+}
+
+}  // namespace
+
 Result<Engine> Engine::generate(const GeneratedModel& model, const EngineOptions& options) {
+  if (Status status = check_generated(model); !status) return std::move(status).error();
   const Result<Isa> isa = chosen_isa();
   if (!isa) return isa.error();
   if (*isa == Isa::reference) {

@@ -8,8 +8,8 @@
 // elsewhere. An engine must outlive its sequences, and the model that it was loaded from the
 // engine, which reads embeddings there; one call at a time.
 //
-// Errors: engine/{memory, no-tokens, no-reference}, runtime/{bad-token, too-long, non-finite,
-// interrupted}, cache/full and those of the readers.
+// Errors: engine/{memory, no-tokens, no-reference, bad-weights}, runtime/{bad-token, too-long,
+// non-finite, interrupted}, cache/full and those of the readers.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ struct GeneratedModel {
   ModelSpec spec;
   WeightScheme weight;  // of the blocks' linears, as is the next
   ActivationScheme activation;
-  WeightScheme head;  // 16 bits: bfloat16
+  WeightScheme head;
 };
 
 // A sequence's next tokens.
