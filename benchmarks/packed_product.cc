@@ -24,7 +24,7 @@
 
 #include "base/half_float.h"
 #include "base/threads.h"
-#include "kernels/vector_math.h"
+#include "kernels/roof.h"
 #include "runtime/blas.h"
 
 namespace lowbit {
@@ -74,48 +74,6 @@ std::vector<float> some_floats(std::int64_t count) {
   std::vector<float> x(static_cast<std::size_t>(count));
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 31) / 16.0F - 1.0F;
   return x;
-}
-
-LOWBIT_CLONES
-float sum_plain(const float* from, std::int64_t count) {
-  std::array<Floats16, 4> sums = {};
-  for (std::int64_t i = 0; i + 64 <= count; i += 64) {
-    for (int v = 0; v < 4; ++v) sums[v] += load16(from + i + 16 * v);
-  }
-  return reduce_sum(sums[0] + sums[1] + sums[2] + sums[3]);
-}
-
-LOWBIT_CLONES
-float sum_prefetching(const float* from, std::int64_t count) {
-  std::array<Floats16, 4> sums = {};
-  for (std::int64_t i = 0; i + 64 <= count; i += 64) {
-    for (int v = 0; v < 4; ++v) {
-      __builtin_prefetch(from + i + 16 * v + 512);
-      sums[v] += load16(from + i + 16 * v);
-    }
-  }
-  return reduce_sum(sums[0] + sums[1] + sums[2] + sums[3]);
-}
-
-// Bytes a second that all threads read together from a buffer beyond the caches: the best of all
-// runs of both loops, as this is a roof.
-double read_bandwidth() {
-  const AlignedVector<float> buffer(std::size_t{1} << 27, 1.0F);  // 512 MiB
-  std::vector<float> sums(static_cast<std::size_t>(thread_count()));
-  double least = 1e9;
-  for (const auto sum : {sum_plain, sum_prefetching}) {
-    const Seconds seconds = time_of([&] {
-      parallel_for(std::ssize(sums), 1, [&](std::int64_t begin, std::int64_t end) {
-        const std::int64_t share = std::ssize(buffer) / std::ssize(sums);
-        for (std::int64_t t = begin; t < end; ++t) {
-          sums[static_cast<std::size_t>(t)] += sum(buffer.data() + t * share, share);
-        }
-      });
-    });
-    least = std::min(least, seconds.least);
-  }
-  if (sums[0] == 0.0F) fmt::print("unexpected\n");  // the sums are used
-  return static_cast<double>(buffer.size() * sizeof(float)) / least;
 }
 
 #if defined(__x86_64__)
