@@ -162,11 +162,12 @@ TEST(Plan, QuantizesEmbeddingAndHeadEachByItsKey) {
   recipe.head = {8, 32, true};
   recipe.head_activation_bits = 8;
   const Plan plan = plan_of(folder, recipe);
-  const LinearScheme* embedding = plan.quantization().find("model.embed_tokens");
+  const QuantizationMap quantization = plan.quantization();
+  const LinearScheme* embedding = quantization.find("model.embed_tokens");
   ASSERT_NE(embedding, nullptr);
   EXPECT_EQ(embedding->weight, recipe.embedding);
   EXPECT_FALSE(embedding->activation.quantized());
-  const LinearScheme* head = plan.quantization().find("lm_head");
+  const LinearScheme* head = quantization.find("lm_head");
   ASSERT_NE(head, nullptr);
   EXPECT_EQ(head->weight, recipe.head);
   EXPECT_EQ(head->activation.bits, 8);
