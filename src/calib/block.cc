@@ -42,6 +42,16 @@ Result<TorchBlock> TorchBlock::load(const Checkpoint& checkpoint, const ModelSpe
   return block;
 }
 
+Tensor TorchBlock::norm_bias(const NormSpec& norm) const {
+  const auto found = norm_biases_.find(norm.name);
+  return found == norm_biases_.end() ? Tensor() : found->second;
+}
+
+void TorchBlock::set_norm(const NormSpec& norm, Tensor weight, Tensor bias) {
+  norm_weights_[norm.name] = std::move(weight);
+  if (bias.defined()) norm_biases_[norm.name] = std::move(bias);
+}
+
 Tensor TorchBlock::norm(const Tensor& x, const NormSpec& spec) const {
   const Tensor& weight = norm_weights_.at(spec.name);
   if (model_.norm == NormKind::layer && norm_biases_.contains(spec.name)) {

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "calib/tensor.h"
@@ -23,6 +24,14 @@ class TorchBlock {
   std::size_t linears() const { return weights_.size(); }  // in the order of BlockSpec::linears()
   const Tensor& weight(std::size_t linear) const { return weights_[linear]; }  // [out, in]
   const Tensor& bias(std::size_t linear) const { return biases_[linear]; }     // [out] or undefined
+  const Tensor& norm_weight(const NormSpec& norm) const { return norm_weights_.at(norm.name); }
+  // undefined for norms without one
+  Tensor norm_bias(const NormSpec& norm) const;
+
+  // A copy of a block shares its tensors; these give it others in their place.
+  void set_weight(std::size_t linear, Tensor weight) { weights_[linear] = std::move(weight); }
+  void set_bias(std::size_t linear, Tensor bias) { biases_[linear] = std::move(bias); }
+  void set_norm(const NormSpec& norm, Tensor weight, Tensor bias);
 
   // The products of one input with each of some linears, biases included. Linears that share an
   // input (q, k, v; gate, up) come in one call, so that the input is quantized once.

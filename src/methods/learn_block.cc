@@ -219,7 +219,7 @@ class BlockLearner {
     ++updates_;
     for (TrainedLinear& linear : trained_) {
       GroupParameters& p = task_.parameters[linear.index];
-      const Tensor unit = spec_.relative_scale_rate ? linear.start.scale : Tensor();
+      const Tensor unit = spec_.relative_rates ? linear.start.scale : Tensor();
       adam(p.scale, linear.gradient.scale, linear.scale,
            {.rate = spec_.scale_rate * cosine, .number = updates_}, unit);
       p.scale.copy_(at::maximum(p.scale, linear.start.scale * kSmallestShare));

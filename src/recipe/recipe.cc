@@ -12,18 +12,6 @@
 namespace lowbit {
 namespace {
 
-std::string_view range_name(RangeMethod method) {
-  switch (method) {
-    case RangeMethod::min_max:
-      return "min-max";
-    case RangeMethod::mse_search:
-      return "mse-search";
-    case RangeMethod::importance_search:
-      return "importance-search";
-  }
-  return "";
-}
-
 constexpr std::uint64_t kRecipeLimitBytes = 1 << 20;
 constexpr std::string_view kDefaultPrefix = "frm-";
 
@@ -61,11 +49,13 @@ Result<Recipe> load_recipe(FileSystem& files, const std::string& name_or_path) {
 
 std::string to_toml(const Recipe& recipe) {
   std::string text = key_lines(recipe_keys(), recipe);
-  text += fmt::format("\n[[pass]]\nuse = \"allocate.{}\"\n", recipe.allocate);
-  if (recipe.allocate == "kurtosis-groups") text += key_lines(allocate_keys(), recipe);
-  text += fmt::format("\n[[pass]]\nuse = \"range.{}\"\n", range_name(recipe.range));
-  for (const LearnSpec& spec : recipe.learn) {
-    text += "\n[[pass]]\nuse = \"learn.block\"\n" + key_lines(learn_keys(), spec);
+  for (const PassKind& kind : pass_kinds()) {
+    const std::string head = fmt::format("\n[[pass]]\nuse = \"{}\"\n", kind.use());
+    if (!kind.selected) {
+      for (const LearnSpec& spec : recipe.learn) text += head + key_lines(learn_keys(), spec);
+    } else if (kind.selected(recipe)) {
+      text += head + key_lines(kind.keys, recipe);
+    }
   }
   return text;
 }

@@ -25,13 +25,40 @@ struct CalibrationSpec {
   std::int64_t seed = 42;
 };
 
+// smooth.*: channels of a linear's input divided by a scale that goes into the weights
+// (methods/smooth.h).
+enum class SmoothMethod { none, smoothquant, awq };
+
+struct SmoothSpec {
+  SmoothMethod method = SmoothMethod::none;
+  double alpha = 0.5;  // smoothquant: share of the difficulty that moves into the weights
+  // v to o and up to down too, whose scale goes into the rows of a linear (AWQ); norms always
+  bool linears = true;
+};
+
+// solve.*: rounding that lets later inputs make up for the errors of earlier ones
+// (methods/solve.h).
+enum class SolveMethod { nearest, gptq };
+
+struct SolveSpec {
+  SolveMethod method = SolveMethod::nearest;
+  double damping = 0.01;         // of the mean of the Hessian's diagonal; rises where it has to
+  bool activation_order = true;  // large inputs first, with the range pass's groups; false: in
+                                 // order, each group's range from the weights as they are by then
+  bool sequential = true;  // each set of linears sees what the sets before it, rounded, put out
+  std::int64_t windows = 0;  // of the calibration text that it looks at; 0: all
+};
+
 // The learn pass (methods/learn_block.h): gradients through a block, FRM-PTQ and its relatives.
 struct LearnSpec {
   std::int64_t epochs = 1;
   std::int64_t batch = 1;    // windows a step
   double scale_rate = 2e-5;  // AdamW, cosine to 0
   double zero_rate = 2e-5;
-  bool relative_scale_rate = false;  // steps of a scale are fractions of its start value
+  double weight_rate = 0;       // 0: weights stay as they are
+  double norm_rate = 0;         // of the gains of norms
+  bool relative_rates = false;  // steps of scales and weights are fractions of the start scale,
+                                // those of gains fractions of the start gain
   double mse = 1.0;                  // weights of the loss terms
   double token_relation = 1.0;
   double sinkhorn = 1.0;
@@ -56,12 +83,16 @@ struct Recipe {
   std::string allocate = "uniform";        // "uniform" | "kurtosis-groups"
   std::int64_t sensitive_group_size = 32;  // kurtosis-groups: the two other sizes
   std::int64_t robust_group_size = 256;
+  SmoothSpec smooth;
+  bool hadamard = false;  // rotate.hadamard: the inputs of all linears are rotated at run time
   RangeMethod range = RangeMethod::min_max;
-  std::vector<LearnSpec> learn;  // none: round to nearest
+  SolveSpec solve;
+  std::vector<LearnSpec> learn;  // none: no gradients
   CalibrationSpec calibration;
 
   bool needs_calibration() const {
-    return !learn.empty() || range == RangeMethod::importance_search;
+    return !learn.empty() || range == RangeMethod::importance_search ||
+           smooth.method != SmoothMethod::none || solve.method != SolveMethod::nearest;
   }
 };
 

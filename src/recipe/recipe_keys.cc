@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -119,38 +121,103 @@ RecipeKey<ActivationScheme> dynamic() {
 
 // What is trained is what has a rate; a name without one would silently stay as it is.
 RecipeKey<LearnSpec> trained() {
+  static constexpr std::array<std::pair<const char*, double LearnSpec::*>, 4> kRates = {
+      {{"scale", &LearnSpec::scale_rate},
+       {"zero", &LearnSpec::zero_rate},
+       {"weight", &LearnSpec::weight_rate},
+       {"norm", &LearnSpec::norm_rate}}};
   const auto get = [](const LearnSpec& spec) {
     std::vector<std::string> names;
-    if (spec.scale_rate > 0) names.emplace_back("scale");
-    if (spec.zero_rate > 0) names.emplace_back("zero");
+    for (const auto& [name, rate] : kRates) {
+      if (spec.*rate > 0) names.emplace_back(name);
+    }
     return RecipeValue(names);
   };
   const auto set = [](LearnSpec& spec, const RecipeValue& value) {
     const auto* names = std::get_if<std::vector<std::string>>(&value);
     if (names == nullptr) return false;
-    bool scale = false;
-    bool zero = false;
-    for (const std::string& name : *names) {
-      if (name != "scale" && name != "zero") return false;
-      (name == "scale" ? scale : zero) = true;
+    LearnSpec chosen = spec;
+    for (const auto& [name, rate] : kRates) chosen.*rate = 0;
+    for (const std::string& wanted : *names) {
+      const auto* found = std::find_if(kRates.begin(), kRates.end(),
+                                       [&](const auto& known) { return known.first == wanted; });
+      if (found == kRates.end() || spec.*found->second == 0) return false;
+      chosen.*found->second = spec.*found->second;
     }
-    if ((scale && spec.scale_rate == 0) || (zero && spec.zero_rate == 0)) return false;
-    if (!scale) spec.scale_rate = 0;
-    if (!zero) spec.zero_rate = 0;
+    spec = chosen;
     return true;
   };
-  return {"train", "a list of \"scale\" and \"zero\", each with a rate above 0", get, set};
+  return {"train", R"(a list of "scale", "zero", "weight" and "norm", each with a rate above 0)",
+          get, set};
 }
 
 // The keys of a member struct, under a prefix, as keys of the whole.
 template <typename Part>
-void lift(std::vector<RecipeKey<Recipe>>& keys, const std::string& prefix, Part Recipe::*part,
-          std::vector<RecipeKey<Part>> part_keys) {
+std::vector<RecipeKey<Recipe>> lifted(const std::string& prefix, Part Recipe::*part,
+                                      std::vector<RecipeKey<Part>> part_keys) {
+  std::vector<RecipeKey<Recipe>> keys;
   for (RecipeKey<Part>& key : part_keys) {
     keys.push_back(
         {prefix + key.key, key.allowed, [=](const Recipe& recipe) { return key.get(recipe.*part); },
          [=](Recipe& recipe, const RecipeValue& value) { return key.set(recipe.*part, value); }});
   }
+  return keys;
+}
+
+template <typename Part>
+void lift(std::vector<RecipeKey<Recipe>>& keys, const std::string& prefix, Part Recipe::*part,
+          std::vector<RecipeKey<Part>> part_keys) {
+  for (auto& key : lifted(prefix, part, std::move(part_keys))) keys.push_back(std::move(key));
+}
+
+// A kind of pass that is one value of a member, or of a member of a part.
+template <typename Value>
+PassKind choice(std::string_view stage, std::string_view method, Value Recipe::*member,
+                Value value) {
+  return {stage, method, [=](Recipe& recipe) { recipe.*member = value; },
+          [=](const Recipe& recipe) { return recipe.*member == value; }};
+}
+
+template <typename Part, typename Value>
+PassKind choice(std::string_view stage, std::string_view method, Part Recipe::*part,
+                Value Part::*member, Value value, std::vector<RecipeKey<Part>> keys = {}) {
+  return {stage, method, [=](Recipe& recipe) { recipe.*part.*member = value; },
+          [=](const Recipe& recipe) { return recipe.*part.*member == value; },
+          lifted("", part, std::move(keys))};
+}
+
+std::vector<PassKind> make_pass_kinds() {
+  using Count = std::int64_t;
+  std::vector<PassKind> kinds;
+  kinds.push_back(choice("allocate", "uniform", &Recipe::allocate, std::string("uniform")));
+  kinds.push_back(
+      choice("allocate", "kurtosis-groups", &Recipe::allocate, std::string("kurtosis-groups")));
+  kinds.back().keys = {group_size("sensitive", &Recipe::sensitive_group_size),
+                       group_size("robust", &Recipe::robust_group_size)};
+  const auto smooth = [&](std::string_view name, SmoothMethod method,
+                          std::vector<RecipeKey<SmoothSpec>> keys = {}) {
+    kinds.push_back(choice("smooth", name, &Recipe::smooth, &SmoothSpec::method, method,
+                           std::move(keys)));
+  };
+  smooth("none", SmoothMethod::none);
+  smooth("smoothquant", SmoothMethod::smoothquant,
+         {number("alpha", &SmoothSpec::alpha, 0, 1), flag("linears", &SmoothSpec::linears)});
+  smooth("awq", SmoothMethod::awq, {flag("linears", &SmoothSpec::linears)});
+  kinds.push_back(choice("rotate", "none", &Recipe::hadamard, false));
+  kinds.push_back(choice("rotate", "hadamard", &Recipe::hadamard, true));
+  kinds.push_back(choice("range", "min-max", &Recipe::range, RangeMethod::min_max));
+  kinds.push_back(choice("range", "mse-search", &Recipe::range, RangeMethod::mse_search));
+  kinds.push_back(
+      choice("range", "importance-search", &Recipe::range, RangeMethod::importance_search));
+  kinds.push_back(
+      choice("solve", "nearest", &Recipe::solve, &SolveSpec::method, SolveMethod::nearest));
+  kinds.push_back(choice("solve", "gptq", &Recipe::solve, &SolveSpec::method, SolveMethod::gptq,
+                         {number("damping", &SolveSpec::damping, 0, 1000),
+                          flag("activation_order", &SolveSpec::activation_order),
+                          flag("sequential", &SolveSpec::sequential),
+                          integer("windows", &SolveSpec::windows, Count{0}, Count{1} << 20)}));
+  kinds.push_back({"learn", "block", [](Recipe& recipe) { recipe.learn.emplace_back(); }});
+  return kinds;
 }
 
 std::vector<RecipeKey<Recipe>> make_recipe_keys() {
@@ -187,8 +254,10 @@ std::vector<RecipeKey<LearnSpec>> make_learn_keys() {
   return {
       number("rate.scale", &LearnSpec::scale_rate, 0, 1),
       number("rate.zero", &LearnSpec::zero_rate, 0, 1),
+      number("rate.weight", &LearnSpec::weight_rate, 0, 1),
+      number("rate.norm", &LearnSpec::norm_rate, 0, 1),
       trained(),  // after the rates, which it looks at
-      flag("relative_scale_rate", &LearnSpec::relative_scale_rate),
+      flag("relative_rates", &LearnSpec::relative_rates),
       number("loss.mse", &LearnSpec::mse, 0, 1e6),
       number("loss.token_relation", &LearnSpec::token_relation, 0, 1e6),
       number("loss.sinkhorn", &LearnSpec::sinkhorn, 0, 1e6),
@@ -209,30 +278,22 @@ const std::vector<RecipeKey<Recipe>>& recipe_keys() {
   return kKeys;
 }
 
-const std::vector<RecipeKey<Recipe>>& allocate_keys() {
-  static const std::vector<RecipeKey<Recipe>> kKeys = {
-      group_size("sensitive", &Recipe::sensitive_group_size),
-      group_size("robust", &Recipe::robust_group_size),
-  };
-  return kKeys;
-}
-
 const std::vector<RecipeKey<LearnSpec>>& learn_keys() {
   static const std::vector<RecipeKey<LearnSpec>> kKeys = make_learn_keys();
   return kKeys;
 }
 
 const std::vector<PassKind>& pass_kinds() {
-  static const std::vector<PassKind> kKinds = {
-      {"allocate", "uniform", [](Recipe& recipe) { recipe.allocate = "uniform"; }},
-      {"allocate", "kurtosis-groups", [](Recipe& recipe) { recipe.allocate = "kurtosis-groups"; }},
-      {"range", "min-max", [](Recipe& recipe) { recipe.range = RangeMethod::min_max; }},
-      {"range", "mse-search", [](Recipe& recipe) { recipe.range = RangeMethod::mse_search; }},
-      {"range", "importance-search",
-       [](Recipe& recipe) { recipe.range = RangeMethod::importance_search; }},
-      {"learn", "block", [](Recipe& recipe) { recipe.learn.emplace_back(); }},
-  };
+  static const std::vector<PassKind> kKinds = make_pass_kinds();
   return kKinds;
+}
+
+std::vector<std::string_view> pass_stages() {
+  std::vector<std::string_view> stages;
+  for (const PassKind& kind : pass_kinds()) {
+    if (stages.empty() || stages.back() != kind.stage) stages.push_back(kind.stage);
+  }
+  return stages;
 }
 
 const PassKind* find_pass(std::string_view use) {

@@ -26,20 +26,22 @@ struct RecipeKey {
 
 // Keys outside of passes: name, scheme.*, calibration.*. Applied in this order.
 const std::vector<RecipeKey<Recipe>>& recipe_keys();
-// Keys of passes, beside `use`.
-const std::vector<RecipeKey<Recipe>>& allocate_keys();
+// Keys of a learn pass, beside `use`.
 const std::vector<RecipeKey<LearnSpec>>& learn_keys();
 
-// What `use` may say. A pass sets its mark in the recipe; a learn pass is appended.
+// What `use` may say. Passes stand in the order of their stages, one of each stage at most, but
+// any number of learn passes. A pass that is not listed is the first of its stage.
 struct PassKind {
-  std::string_view
-      stage;  // "allocate", "range", "learn": at most one of the first two, in this order
+  std::string_view stage;   // "range"
   std::string_view method;  // "min-max"
-  std::function<void(Recipe&)> select;
+  std::function<void(Recipe&)> select;  // marks it in the recipe; a learn pass is appended
+  std::function<bool(const Recipe&)> selected = {};  // empty: a learn pass
+  std::vector<RecipeKey<Recipe>> keys = {};          // beside `use`; those of learn are above
 
   std::string use() const { return std::string(stage) + "." + std::string(method); }
 };
-const std::vector<PassKind>& pass_kinds();
+const std::vector<PassKind>& pass_kinds();  // by stage
+std::vector<std::string_view> pass_stages();
 const PassKind* find_pass(std::string_view use);  // null when unknown
 
 std::string to_toml(const RecipeValue& value);

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <optional>
 
@@ -118,15 +117,12 @@ Status apply_pass(Recipe& recipe, const PassKind& kind, const toml::table& table
   leaves.erase("use");
   kind.select(recipe);
   if (kind.stage == "learn") return apply_keys(recipe.learn.back(), learn_keys(), leaves, source);
-  if (kind.use() == "allocate.kurtosis-groups") {
-    return apply_keys(recipe, allocate_keys(), leaves, source);
-  }
-  return apply_keys(recipe, std::vector<RecipeKey<Recipe>>{}, leaves, source);
+  return apply_keys(recipe, kind.keys, leaves, source);
 }
 
 // Passes run in the order of their stages; a recipe that lists them otherwise would lie about it.
 Status apply_passes(Recipe& recipe, const toml::array& passes, const std::string& source) {
-  constexpr std::array<std::string_view, 3> kStages = {"allocate", "range", "learn"};
+  const std::vector<std::string_view> stages = pass_stages();
   std::size_t reached = 0;
   std::string_view last;
   for (const toml::node& node : passes) {
@@ -139,13 +135,13 @@ Status apply_passes(Recipe& recipe, const toml::array& passes, const std::string
     if (!kind) return kind.error();
     const std::string_view stage = (*kind)->stage;
     const auto position = static_cast<std::size_t>(
-        std::find(kStages.begin(), kStages.end(), stage) - kStages.begin());
+        std::find(stages.begin(), stages.end(), stage) - stages.begin());
     if (position < reached || (stage == last && stage != "learn")) {
       return usage_error(
           "recipe/bad-value",
-          fmt::format("{}: pass '{}' after '{}'; expected at most one allocate pass, "
-                      "then at most one range pass, then learn passes",
-                      at_line(source, node), (*kind)->use(), last));
+          fmt::format("{}: pass '{}' after '{}'; expected at most one pass of each stage but "
+                      "learn, in the order {}",
+                      at_line(source, node), (*kind)->use(), last, fmt::join(stages, ", ")));
     }
     reached = position;
     last = stage;
@@ -178,12 +174,26 @@ Result<toml::table> parse_assigned(const std::string& text, const std::string& s
                                  source, text));
 }
 
+// Keys of passes as `--set` names them: "solve.damping". Kinds of one stage share theirs.
+std::map<std::string, const RecipeKey<Recipe>*> pass_keys() {
+  std::map<std::string, const RecipeKey<Recipe>*> keys;
+  for (const PassKind& kind : pass_kinds()) {
+    for (const RecipeKey<Recipe>& key : kind.keys) {
+      keys.emplace(fmt::format("{}.{}", kind.stage, key.key), &key);
+    }
+  }
+  return keys;
+}
+
 std::string assignable_keys() {
   std::vector<std::string> names;
   for (const auto& key : recipe_keys()) names.push_back(key.key);
-  for (const auto& key : allocate_keys()) names.push_back("allocate." + key.key);
+  for (const auto& [name, key] : pass_keys()) names.push_back(name);
   for (const auto& key : learn_keys()) names.push_back("learn." + key.key);
-  return fmt::format("{}, allocate, range", fmt::join(names, ", "));
+  for (const std::string_view stage : pass_stages()) {
+    if (stage != "learn") names.emplace_back(stage);
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 // `--set range=mse-search`: another pass of the same stage.
@@ -263,13 +273,17 @@ Status set_recipe_key(Recipe& recipe, const std::string& assignment) {
   if (!parsed) return parsed.error();
   const toml::node& node = *parsed->get("value");
 
-  if (key == "allocate" || key == "range") return select_pass(recipe, key, node, source);
+  const std::vector<std::string_view> stages = pass_stages();
+  if (key != "learn" && std::find(stages.begin(), stages.end(), key) != stages.end()) {
+    return select_pass(recipe, key, node, source);
+  }
   if (key.starts_with("learn.")) return set_learn_key(recipe, key.substr(6), node, source);
   for (const RecipeKey<Recipe>& known : recipe_keys()) {
     if (known.key == key) return set_key(recipe, known, node, source, key);
   }
-  for (const RecipeKey<Recipe>& known : allocate_keys()) {
-    if ("allocate." + known.key == key) return set_key(recipe, known, node, source, key);
+  const auto keys = pass_keys();
+  if (const auto found = keys.find(key); found != keys.end()) {
+    return set_key(recipe, *found->second, node, source, key);
   }
   return usage_error("recipe/unknown-key", fmt::format("{}: unknown key '{}'; the keys are {}",
                                                        source, key, assignable_keys()));
