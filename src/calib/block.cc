@@ -42,14 +42,28 @@ Result<TorchBlock> TorchBlock::load(const Checkpoint& checkpoint, const ModelSpe
   return block;
 }
 
-Tensor TorchBlock::norm_bias(const NormSpec& norm) const {
-  const auto found = norm_biases_.find(norm.name);
-  return found == norm_biases_.end() ? Tensor() : found->second;
+TorchBlock::Floats TorchBlock::floats() const {
+  Floats floats;
+  for (const auto& [norm, weight] : norm_weights_) floats[norm + ".weight"] = weight;
+  for (const auto& [norm, bias] : norm_biases_) floats[norm + ".bias"] = bias;
+  const auto linears = spec_.linears();
+  for (std::size_t i = 0; i < biases_.size(); ++i) {
+    if (biases_[i].defined()) floats[linears[i]->name + ".bias"] = biases_[i];
+  }
+  return floats;
 }
 
-void TorchBlock::set_norm(const NormSpec& norm, Tensor weight, Tensor bias) {
-  norm_weights_[norm.name] = std::move(weight);
-  if (bias.defined()) norm_biases_[norm.name] = std::move(bias);
+void TorchBlock::set_floats(const Floats& floats) {
+  const auto take = [&](const std::string& name, Tensor& into) {
+    const auto found = floats.find(name);
+    if (found != floats.end()) into = found->second.to(into.device(), at::kFloat);
+  };
+  for (auto& [norm, weight] : norm_weights_) take(norm + ".weight", weight);
+  for (auto& [norm, bias] : norm_biases_) take(norm + ".bias", bias);
+  const auto linears = spec_.linears();
+  for (std::size_t i = 0; i < biases_.size(); ++i) {
+    if (biases_[i].defined()) take(linears[i]->name + ".bias", biases_[i]);
+  }
 }
 
 Tensor TorchBlock::norm(const Tensor& x, const NormSpec& spec) const {
@@ -77,6 +91,7 @@ Tensor TorchBlock::attention(const Tensor& x, const Products& products) const {
   constexpr std::array<std::size_t, 3> kInputs = {0, 1, 2};
   constexpr std::array<std::size_t, 1> kOutput = {3};
   const auto qkv = products(kInputs, norm(x, spec_.attention_norm));
+  if (qkv.empty()) return {};
   const auto by_head = [&](const Tensor& y, std::int64_t heads) {
     return y.view({y.size(0), heads, model_.head_dim}).transpose(0, 1);
   };
@@ -94,7 +109,8 @@ Tensor TorchBlock::attention(const Tensor& x, const Products& products) const {
   const Tensor mixed =
       causal_attention(q, k, v, {.scale = scale, .window = model_.sliding_window.value_or(0)});
   const Tensor joined = mixed.transpose(0, 1).reshape({x.size(0), model_.heads * model_.head_dim});
-  return products(kOutput, joined)[0];
+  const auto output = products(kOutput, joined);
+  return output.empty() ? Tensor() : output[0];
 }
 
 Tensor TorchBlock::feed_forward(const Tensor& x, const Products& products) const {
@@ -105,16 +121,23 @@ Tensor TorchBlock::feed_forward(const Tensor& x, const Products& products) const
   };
   if (spec_.gate) {
     const auto gate_up = products(std::array<std::size_t, 2>{4, 5}, input);
+    if (gate_up.empty()) return {};
     inner = activate(gate_up[0]) * gate_up[1];
   } else {
-    inner = activate(products(std::array<std::size_t, 1>{4}, input)[0]);
+    const auto up = products(std::array<std::size_t, 1>{4}, input);
+    if (up.empty()) return {};
+    inner = activate(up[0]);
   }
-  return products(std::array<std::size_t, 1>{linears() - 1}, inner)[0];
+  const auto output = products(std::array<std::size_t, 1>{linears() - 1}, inner);
+  return output.empty() ? Tensor() : output[0];
 }
 
 Tensor TorchBlock::forward(const Tensor& x, const Products& products) const {
-  const Tensor attended = x + attention(x, products);
-  return attended + feed_forward(attended, products);
+  const Tensor from_attention = attention(x, products);
+  if (!from_attention.defined()) return {};
+  const Tensor attended = x + from_attention;
+  const Tensor from_ffn = feed_forward(attended, products);
+  return from_ffn.defined() ? attended + from_ffn : Tensor();
 }
 
 Tensor TorchBlock::forward(const Tensor& x) const {

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -24,17 +26,18 @@ class TorchBlock {
   std::size_t linears() const { return weights_.size(); }  // in the order of BlockSpec::linears()
   const Tensor& weight(std::size_t linear) const { return weights_[linear]; }  // [out, in]
   const Tensor& bias(std::size_t linear) const { return biases_[linear]; }     // [out] or undefined
-  const Tensor& norm_weight(const NormSpec& norm) const { return norm_weights_.at(norm.name); }
-  // undefined for norms without one
-  Tensor norm_bias(const NormSpec& norm) const;
-
-  // A copy of a block shares its tensors; these give it others in their place.
+  // A copy shares its tensors; this gives it another in the place of one.
   void set_weight(std::size_t linear, Tensor weight) { weights_[linear] = std::move(weight); }
-  void set_bias(std::size_t linear, Tensor bias) { biases_[linear] = std::move(bias); }
-  void set_norm(const NormSpec& norm, Tensor weight, Tensor bias);
+
+  // All but the linears' weights, by the names of their tensors: gains and biases of norms, biases
+  // of linears. `set_floats` takes some of them, of any float type.
+  using Floats = std::map<std::string, Tensor>;
+  Floats floats() const;
+  void set_floats(const Floats& floats);
 
   // The products of one input with each of some linears, biases included. Linears that share an
-  // input (q, k, v; gate, up) come in one call, so that the input is quantized once.
+  // input (q, k, v; gate, up) come in one call, so that the input is quantized once. No products
+  // at all end the forward pass there, whose result is then undefined.
   using Products =
       std::function<std::vector<Tensor>(std::span<const std::size_t> linears, const Tensor& x)>;
   Tensor forward(const Tensor& x, const Products& products) const;

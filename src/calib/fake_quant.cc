@@ -66,17 +66,17 @@ Tensor fake_quant_weight_reference(const Tensor& weight, const GroupParameters& 
   return ((c.code - c.zero) * c.scale).view_as(weight);
 }
 
-GroupParameters fake_quant_weight_backward_reference(const Tensor& weight,
-                                                     const GroupParameters& parameters,
-                                                     const WeightScheme& scheme,
-                                                     const Tensor& upstream) {
+FakeQuantGradient fake_quant_weight_backward_reference(const Tensor& weight,
+                                                       const GroupParameters& parameters,
+                                                       const WeightScheme& scheme,
+                                                       const Tensor& upstream) {
   const Codes c = code_weight(weight, parameters, scheme);
   const Tensor g = upstream.view_as(c.code);
   const Tensor clipped = c.code.ne(c.rounded + c.zero);
   const Tensor by_scale = at::where(clipped, c.code - c.zero, c.rounded - c.steps);
   return {.scale = (g * by_scale).sum(2),
           .zero = -parameters.scale * (g * clipped.to(g.scalar_type())).sum(2),
-          .centered = {}};
+          .weight = at::where(clipped, at::zeros_like(g), g).view_as(weight)};
 }
 
 Tensor fake_quant_activation_reference(const Tensor& x, const ActivationScheme& scheme) {
@@ -124,25 +124,27 @@ Tensor fake_quant_weight(const Tensor& weight, const GroupParameters& parameters
   return out;
 }
 
-GroupParameters fake_quant_weight_backward(const Tensor& weight, const GroupParameters& parameters,
-                                           const WeightScheme& scheme, const Tensor& upstream) {
+FakeQuantGradient fake_quant_weight_backward(const Tensor& weight,
+                                             const GroupParameters& parameters,
+                                             const WeightScheme& scheme, const Tensor& upstream) {
   const Tensor g = upstream.to(weight.scalar_type()).contiguous();
   if (parameters.centered.defined()) {
     return {.scale = (by_group(g, parameters) * by_group(parameters.centered, parameters)).sum(2),
             .zero = at::zeros_like(parameters.zero),
-            .centered = {}};
+            .weight = {}};
   }
   if (!kernels_apply(weight)) {
     return fake_quant_weight_backward_reference(weight, parameters, scheme, g);
   }
   const Tensor scale = parameters.scale.contiguous();
   const Tensor zero = parameters.zero.contiguous();
-  GroupParameters gradient{
-      .scale = at::empty_like(scale), .zero = at::empty_like(zero), .centered = {}};
+  FakeQuantGradient gradient{.scale = at::empty_like(scale),
+                             .zero = at::empty_like(zero),
+                             .weight = g.is_same(upstream) ? g.clone() : g};
   const FakeQuantGroups how{.group_size = group_of(scheme, weight.size(1)), .bits = scheme.bits};
   at::parallel_for(0, scale.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
     fake_quant_weight_backward(how, begin, end, weight.data_ptr<float>(), scale.data_ptr<float>(),
-                               zero.data_ptr<float>(), g.data_ptr<float>(),
+                               zero.data_ptr<float>(), gradient.weight.data_ptr<float>(),
                                gradient.scale.data_ptr<float>(), gradient.zero.data_ptr<float>());
   });
   return gradient;

@@ -24,9 +24,15 @@ GroupParameters freeze_codes(const Tensor& weight, const GroupParameters& parame
 Tensor fake_quant_weight(const Tensor& weight, const GroupParameters& parameters,
                          const WeightScheme& scheme);
 // Gradients of a loss with respect to scale and zero (scale alone when the codes are fixed), from
-// that with respect to the result above.
-GroupParameters fake_quant_weight_backward(const Tensor& weight, const GroupParameters& parameters,
-                                           const WeightScheme& scheme, const Tensor& upstream);
+// that with respect to the result above, straight through the rounding. By the weight itself it is
+// `upstream` where the weight lies within the range, 0 where it is clipped.
+struct FakeQuantGradient {
+  Tensor scale, zero;  // [out, groups]
+  Tensor weight;       // [out, in], undefined when the codes are fixed
+};
+FakeQuantGradient fake_quant_weight_backward(const Tensor& weight,
+                                             const GroupParameters& parameters,
+                                             const WeightScheme& scheme, const Tensor& upstream);
 
 // Dynamic quantization of x [tokens, in], straight-through: its gradient is the identity.
 Tensor fake_quant_activation(const Tensor& x, const ActivationScheme& scheme);
@@ -34,10 +40,10 @@ Tensor fake_quant_activation(const Tensor& x, const ActivationScheme& scheme);
 // The same three in tensor operations, for any float dtype and device.
 Tensor fake_quant_weight_reference(const Tensor& weight, const GroupParameters& parameters,
                                    const WeightScheme& scheme);
-GroupParameters fake_quant_weight_backward_reference(const Tensor& weight,
-                                                     const GroupParameters& parameters,
-                                                     const WeightScheme& scheme,
-                                                     const Tensor& upstream);
+FakeQuantGradient fake_quant_weight_backward_reference(const Tensor& weight,
+                                                       const GroupParameters& parameters,
+                                                       const WeightScheme& scheme,
+                                                       const Tensor& upstream);
 Tensor fake_quant_activation_reference(const Tensor& x, const ActivationScheme& scheme);
 
 }  // namespace lowbit

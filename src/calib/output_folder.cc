@@ -72,6 +72,11 @@ TensorToWrite borrowed(const Checkpoint::Tensor& tensor) {
           .bytes = tensor.bytes};
 }
 
+std::span<const std::byte> bytes_of(const Tensor& tensor) {
+  CHECK(tensor.is_cpu() && tensor.is_contiguous());
+  return {static_cast<const std::byte*>(tensor.data_ptr()), tensor.nbytes()};
+}
+
 void sort_by_name(std::vector<TensorToWrite>& tensors) {
   std::sort(tensors.begin(), tensors.end(),
             [](const TensorToWrite& a, const TensorToWrite& b) { return a.name < b.name; });
@@ -147,7 +152,7 @@ Status OutputFolder::write_shard(const std::string& step, const std::string& nam
 
 Status OutputFolder::write_block(std::int64_t block,
                                  const std::vector<const GroupAffineWeight*>& linears,
-                                 const std::string& note) {
+                                 const TorchBlock::Floats& floats, const std::string& note) {
   const auto& planned = plan_->blocks[static_cast<std::size_t>(block)].linears;
   std::vector<PackedTensors> packed;
   std::set<std::string> replaced;
@@ -165,6 +170,10 @@ Status OutputFolder::write_block(std::int64_t block,
     auto tensor = source_->tensor(name);
     if (!tensor) return tensor.error();
     tensors.push_back(borrowed(*tensor));
+    if (const auto given = floats.find(name); given != floats.end()) {
+      tensors.back().bytes = bytes_of(given->second);
+      CHECK(tensors.back().bytes.size() == tensor->bytes.size());
+    }
   }
   sort_by_name(tensors);
   const std::string name = shard_name(block + 1);
@@ -187,6 +196,19 @@ Result<std::vector<std::optional<GroupAffineWeight>>> OutputFolder::read_block(
     weights.emplace_back(std::move(*weight));
   }
   return weights;
+}
+
+Result<TorchBlock::Floats> OutputFolder::read_floats(std::int64_t block,
+                                                     const TorchBlock::Floats& like) const {
+  auto shard = Checkpoint::open_weights(source_->files(), folder_ / shard_name(block + 1));
+  if (!shard) return shard.error();
+  TorchBlock::Floats floats;
+  for (const auto& [name, tensor] : like) {
+    auto values = shard->floats(name, tensor.sizes().vec());
+    if (!values) return values.error();
+    floats[name] = to_tensor(*values, tensor.sizes().vec());
+  }
+  return floats;
 }
 
 Status OutputFolder::write_rest(const PackTable& pack) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "calib/block.h"
 #include "format/packed_checkpoint.h"
 #include "io/checkpoint.h"
 #include "io/journal.h"
@@ -27,11 +28,14 @@ class OutputFolder {
   bool has_block(std::int64_t block) const;
   std::string block_note(std::int64_t block) const;
 
-  // Packs one block: quantized linears as given (null: the source's own tensor), all else copied.
+  // Packs one block: quantized linears as given (null: the source's own tensor), gains and biases
+  // as given, in their types; all else copied.
   Status write_block(std::int64_t block, const std::vector<const GroupAffineWeight*>& linears,
-                     const std::string& note);
+                     const TorchBlock::Floats& floats, const std::string& note);
   // The packed weights of a finished block, as written; nothing for float linears.
   Result<std::vector<std::optional<GroupAffineWeight>>> read_block(std::int64_t block) const;
+  // Its gains and biases, as written; `like` has their names and shapes.
+  Result<TorchBlock::Floats> read_floats(std::int64_t block, const TorchBlock::Floats& like) const;
 
   // What no block owns: quantized tables as `pack` gives them, all else copied. Does nothing where
   // an earlier run has done it.

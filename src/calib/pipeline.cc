@@ -16,7 +16,7 @@
 #include "base/threads.h"
 #include "calib/output_folder.h"
 #include "calib/student.h"
-#include "runtime/blas.h"
+#include "calib/windows.h"
 #include "runtime/embedding.h"
 
 namespace lowbit {
@@ -187,25 +187,49 @@ class Pipeline {
     if (!block) return block.error();
     BlockReport report;
     report.index = index;
-    auto weights = resumed ? output_.read_block(index) : learn(*block, report);
+    if (auto status = advance_teacher(*block, index); !status) return status.error();
+    TorchBlock student = *block;
+    auto weights = resumed ? output_.read_block(index) : learn(student, report);
     if (!weights) return weights.error();
+    TorchBlock::Floats floats;
     if (resumed) {
       auto note = parse_ordered_json(output_.block_note(index));
       if (!note) return note.error();
       report = from_json(*note);
-      if (auto status = advance_teacher(*block, index); !status) return status.error();
+      auto written = output_.read_floats(index, student.floats());
+      if (!written) return written.error();
+      floats = std::move(*written);
+    } else {
+      auto stored = as_stored(student.floats());
+      if (!stored) return stored.error();
+      floats = std::move(*stored);
     }
-    auto error = advance_student(*block, index, *weights);
+    student.set_floats(floats);
+    auto error = advance_student(student, index, *weights);
     if (!error) return error.error();
     if (!resumed) {
       report.mse_after = *error;
-      if (auto status = output_.write_block(index, pointers(*weights), to_json(report).dump());
-          !status) {
+      const std::string note = to_json(report).dump();
+      if (auto status = output_.write_block(index, pointers(*weights), floats, note); !status) {
         return status.error();
       }
     }
     report.seconds = seconds_since(start);
     return report;
+  }
+
+  // Gains and biases in the types that the source stores them in.
+  Result<TorchBlock::Floats> as_stored(TorchBlock::Floats floats) const {
+    for (auto& [name, values] : floats) {
+      const auto source = checkpoint_.tensor(name);
+      if (!source) return source.error();
+      const DType type = source->info->dtype;
+      const auto stored = type == DType::bf16  ? at::kBFloat16
+                          : type == DType::f16 ? at::kHalf
+                                               : at::kFloat;
+      values = values.detach().to(at::kCPU, stored).contiguous();
+    }
+    return floats;
   }
 
   static std::vector<const GroupAffineWeight*> pointers(
@@ -244,38 +268,28 @@ class Pipeline {
     });
   }
 
-  // Calls body(window) for every window, without gradients. On the CPU each thread has windows of
-  // its own: whole forward passes on one core cost less than each product cut over all of them.
+  // Calls body(window) for every window, without gradients.
   Status for_each_window(std::int64_t index, double fraction, const std::string& what,
                          const std::function<void(std::int64_t window)>& body) const {
-    const std::int64_t at_once = device_.is_cpu() ? 2 * thread_count() : 1;
+    const at::NoGradGuard no_gradient;
+    const std::int64_t at_once = windows_at_once(device_);
     for (std::int64_t first = 0; first < teacher_->windows(); first += at_once) {
-      const std::int64_t last = std::min(first + at_once, teacher_->windows());
-      if (at_once == 1) {
-        const at::NoGradGuard no_gradient;
-        body(first);
-      } else {
-        const SingleThreadedBlas single;
-        at::parallel_for(first, last, 1, [&](std::int64_t begin, std::int64_t end) {
-          const at::NoGradGuard no_gradient;  // it belongs to a thread
-          for (std::int64_t window = begin; window < end; ++window) body(window);
-        });
-      }
+      for_windows(device_, first, std::min(first + at_once, teacher_->windows()), body);
       if (auto status = block_step(index, fraction, what); !status) return status;
     }
     return {};
   }
 
-  Result<std::vector<std::optional<GroupAffineWeight>>> learn(const TorchBlock& block,
+  Result<std::vector<std::optional<GroupAffineWeight>>> learn(TorchBlock& student,
                                                               BlockReport& report) {
-    if (auto status = advance_teacher(block, report.index); !status) return status.error();
-    BlockTask task{.block = block,
+    BlockTask task{.student = student,
                    .linears = linears(report.index),
-                   .parameters = std::vector<GroupParameters>(block.linears()),
+                   .parameters = std::vector<GroupParameters>(student.linears()),
                    .inputs = *student_,
                    .targets = *teacher_,
                    .train_windows = train_windows_,
                    .device = device_,
+                   .head_dim = plan_.model.head_dim,
                    .report = report,
                    .on_step = [&](double fraction, const std::string& detail) {
                      return block_step(report.index, 0.05 + 0.9 * fraction, detail);
@@ -290,7 +304,7 @@ class Pipeline {
         weights.emplace_back();
         continue;
       }
-      weights.emplace_back(coded(block.weight(i), planned, task.parameters[i]));
+      weights.emplace_back(coded(student.weight(i), planned, task.parameters[i]));
     }
     return weights;
   }

@@ -24,7 +24,10 @@ namespace lowbit {
 
 // What the passes work on: one block, its windows, and the parameters they choose.
 struct BlockTask {
-  const TorchBlock& block;
+  // Its weights are those that are rounded, each in the basis of its linear's input transform.
+  // Passes may replace them, gains of norms and biases; a pass leaves the block's function as it
+  // found it, but for what it learns.
+  TorchBlock& student;
   const std::vector<PlannedLinear>& linears;
   std::vector<GroupParameters> parameters;  // one for each linear; undefined until a range pass
 
@@ -32,6 +35,7 @@ struct BlockTask {
   const HiddenStream& targets;  // the teacher's outputs of this block
   std::int64_t train_windows;   // the first so many windows; the others validate
   at::Device device;
+  std::int64_t head_dim;
 
   BlockReport& report;
   std::function<Status(double fraction, const std::string& detail)> on_step;  // of this block, 0..1

@@ -1,29 +1,44 @@
 #include "calib/student.h"
 
 namespace lowbit {
+namespace {
+
+// How many of the linears from the first on take their input alike.
+std::size_t alike(std::span<const PlannedLinear> linears, std::span<const std::size_t> which) {
+  std::size_t count = 1;
+  const ActivationScheme& first = linears[which[0]].scheme.activation;
+  while (count < which.size() && linears[which[count]].scheme.activation == first) ++count;
+  return count;
+}
+
+}  // namespace
+
+Tensor turned_input(const Tensor& x, const LinearScheme&) { return x; }
+Tensor turned_weight(const Tensor& weight, const LinearScheme&) { return weight; }
 
 TorchBlock::Products student_products(const TorchBlock& block,
                                       std::span<const PlannedLinear> linears,
-                                      const std::vector<Tensor>& weights, Precision precision) {
+                                      const std::vector<Tensor>& weights, Precision precision,
+                                      const InputVisitor& visit) {
   CHECK(linears.size() == block.linears() && weights.size() == block.linears());
-  return
-      [&block, linears, &weights, precision](std::span<const std::size_t> which, const Tensor& x) {
-        const auto type = precision == Precision::bfloat16 ? at::kBFloat16 : at::kFloat;
-        std::vector<Tensor> outputs;
-        ActivationScheme quantized_as;  // 16 bits: x itself
-        Tensor input = x.to(type);
-        for (const std::size_t linear : which) {
-          const ActivationScheme& scheme = linears[linear].scheme.activation;
-          if (!(scheme == quantized_as)) {
-            input = (scheme.quantized() ? fake_quant_activation(x, scheme) : x).to(type);
-            quantized_as = scheme;
-          }
-          Tensor y = at::matmul(input, weights[linear].t()).to(at::kFloat);
-          if (block.bias(linear).defined()) y = y + block.bias(linear);
-          outputs.push_back(y);
-        }
-        return outputs;
-      };
+  return [&block, linears, &weights, precision, visit](std::span<const std::size_t> which,
+                                                       const Tensor& x) {
+    const auto type = precision == Precision::bfloat16 ? at::kBFloat16 : at::kFloat;
+    std::vector<Tensor> outputs;
+    while (!which.empty()) {
+      const auto together = which.first(alike(linears, which));
+      which = which.subspan(together.size());
+      const ActivationScheme& scheme = linears[together[0]].scheme.activation;
+      const Tensor input = scheme.quantized() ? fake_quant_activation(x, scheme) : x;
+      if (visit && !visit(together, input)) return std::vector<Tensor>();
+      for (const std::size_t linear : together) {
+        Tensor y = at::matmul(input.to(type), weights[linear].t()).to(at::kFloat);
+        if (block.bias(linear).defined()) y = y + block.bias(linear);
+        outputs.push_back(y);
+      }
+    }
+    return outputs;
+  };
 }
 
 }  // namespace lowbit

@@ -56,15 +56,15 @@ float softmax_span(float* row, std::int64_t size, std::int64_t low, std::int64_t
   std::fill(row + high, row + size, 0.0F);
   float* x = row + low;
   const std::int64_t count = high - low;
-  const std::int64_t whole = count - count % kLanes;
-  Floats16 highest = splat16(-INFINITY);
-  for (std::int64_t j = 0; j < whole; j += kLanes) highest = max16(highest, load16(x + j));
+  const std::int64_t whole = count - count % 8;
+  Floats8 highest = Floats8{} - INFINITY;
+  for (std::int64_t j = 0; j < whole; j += 8) highest = max_of(highest, load<Floats8>(x + j));
   float top = reduce_max(highest);
   for (std::int64_t j = whole; j < count; ++j) top = std::max(top, x[j]);
-  Floats16 sums = splat16(0.0F);
-  for (std::int64_t j = 0; j < whole; j += kLanes) {
-    const Floats16 e = exp16((load16(x + j) - top) * scale);
-    store16(x + j, e);
+  Floats8 sums{};
+  for (std::int64_t j = 0; j < whole; j += 8) {
+    const Floats8 e = exp_of((load<Floats8>(x + j) - top) * scale);
+    store(x + j, e);
     sums += e;
   }
   float sum = reduce_sum(sums);
@@ -83,10 +83,10 @@ float softmax_span(float* row, std::int64_t size, std::int64_t low, std::int64_t
 LOWBIT_CLONES
 void score_gradients(float* p, float* d, std::int64_t size, std::int64_t low, std::int64_t high,
                      float scale, float log_sum, float along) {
-  for (std::int64_t j = 0; j < size; j += kLanes) {
-    const Floats16 probability = exp16(load16(p + j) * scale - log_sum);
-    store16(p + j, probability);
-    store16(d + j, probability * (load16(d + j) - along) * scale);
+  for (std::int64_t j = 0; j < size; j += 8) {
+    const Floats8 probability = exp_of(load<Floats8>(p + j) * scale - log_sum);
+    store(p + j, probability);
+    store(d + j, probability * (load<Floats8>(d + j) - along) * scale);
   }
   std::fill(p, p + low, 0.0F);
   std::fill(d, d + low, 0.0F);

@@ -34,12 +34,11 @@ void fake_quant_weight(FakeQuantGroups how, std::int64_t begin, std::int64_t end
 LOWBIT_CLONES
 void fake_quant_weight_backward(FakeQuantGroups how, std::int64_t begin, std::int64_t end,
                                 const float* weight, const float* scale, const float* zero,
-                                const float* upstream, float* scale_gradient,
-                                float* zero_gradient) {
+                                float* upstream, float* scale_gradient, float* zero_gradient) {
   const float top = static_cast<float>((1 << how.bits) - 1);
   for (std::int64_t group = begin; group < end; ++group) {
     const float* w = weight + group * how.group_size;
-    const float* g = upstream + group * how.group_size;
+    float* g = upstream + group * how.group_size;
     const float s = scale[group];
     const float z = clamp_code(std::nearbyintf(zero[group]), top);
     float for_scale = 0.0F;
@@ -51,6 +50,7 @@ void fake_quant_weight_backward(FakeQuantGroups how, std::int64_t begin, std::in
       const float inside = centered == rounded ? 1.0F : 0.0F;   // arithmetic, so that it vectorises
       for_scale += g[i] * (centered - inside * steps);
       for_zero += g[i] * (1.0F - inside);
+      g[i] *= inside;
     }
     scale_gradient[group] = for_scale;
     zero_gradient[group] = -s * for_zero;

@@ -21,10 +21,11 @@ void fake_quant_weight(FakeQuantGroups how, std::int64_t begin, std::int64_t end
                        const float* weight, const float* scale, const float* zero, float* out);
 
 // Straight-through gradients, per group: in range d out/d s = round(w/s) - w/s, d out/d z = 0;
-// clipped at c: d out/d s = c - z, d out/d z = -s. `upstream` is d loss / d out.
+// clipped at c: d out/d s = c - z, d out/d z = -s. `upstream` is d loss / d out, and becomes that
+// by the weights: itself in range, 0 where clipped.
 void fake_quant_weight_backward(FakeQuantGroups how, std::int64_t begin, std::int64_t end,
                                 const float* weight, const float* scale, const float* zero,
-                                const float* upstream, float* scale_gradient, float* zero_gradient);
+                                float* upstream, float* scale_gradient, float* zero_gradient);
 
 // Activations, dynamic: s = clamp((max - min) / (2^b - 1), 1e-5, 1e4), z = round(clamp(-min / s,
 // +-1e4)), not limited to the codes. Symmetric: s = max|x| / (2^(b-1) - 1/2), z = 2^(b-1).

@@ -27,19 +27,30 @@ using Ints16 = std::int32_t __attribute__((vector_size(64)));
 
 LOWBIT_INLINE Floats16 splat16(float value) { return Floats16{} + value; }
 
-LOWBIT_INLINE Floats16 load16(const float* from) {
-  Floats16 values;
+template <typename V>
+LOWBIT_INLINE V load(const float* from) {
+  V values;
   std::memcpy(&values, from, sizeof(values));
   return values;
 }
+LOWBIT_INLINE Floats16 load16(const float* from) { return load<Floats16>(from); }
 
-LOWBIT_INLINE Floats16 load16_partial(const float* from, std::int64_t count) {
-  Floats16 values{};
+template <typename V>
+LOWBIT_INLINE V load_partial(const float* from, std::int64_t count) {
+  V values{};
   std::memcpy(&values, from, static_cast<std::size_t>(count) * sizeof(float));
   return values;
 }
 
-LOWBIT_INLINE void store16(float* to, Floats16 values) { std::memcpy(to, &values, sizeof(values)); }
+LOWBIT_INLINE Floats16 load16_partial(const float* from, std::int64_t count) {
+  return load_partial<Floats16>(from, count);
+}
+
+template <typename V>
+LOWBIT_INLINE void store(float* to, V values) {
+  std::memcpy(to, &values, sizeof(values));
+}
+LOWBIT_INLINE void store16(float* to, Floats16 values) { store(to, values); }
 
 // Of any of the compiler's float vectors: sixteen lanes where registers are that wide. Narrower
 // registers want narrower vectors, as the compiler keeps others in memory.
@@ -54,15 +65,22 @@ LOWBIT_INLINE V min_of(V a, V b) {
 LOWBIT_INLINE Floats16 max16(Floats16 a, Floats16 b) { return max_of(a, b); }
 LOWBIT_INLINE Floats16 min16(Floats16 a, Floats16 b) { return min_of(a, b); }
 
-LOWBIT_INLINE float reduce_max(Floats16 values) {
+template <typename V>
+inline constexpr std::size_t kLanesOf = sizeof(V) / sizeof(float);
+
+template <typename V>
+LOWBIT_INLINE float reduce_max(V values) {
   float top = values[0];
-  for (int lane = 1; lane < 16; ++lane) top = values[lane] > top ? values[lane] : top;
+  for (std::size_t lane = 1; lane < kLanesOf<V>; ++lane) {
+    top = values[lane] > top ? values[lane] : top;
+  }
   return top;
 }
 
-LOWBIT_INLINE float reduce_sum(Floats16 values) {
+template <typename V>
+LOWBIT_INLINE float reduce_sum(V values) {
   float sum = 0.0F;
-  for (int lane = 0; lane < 16; ++lane) sum += values[lane];
+  for (std::size_t lane = 0; lane < kLanesOf<V>; ++lane) sum += values[lane];
   return sum;
 }
 

@@ -46,9 +46,22 @@ struct Validation {
 
 struct TrainedLinear {
   std::size_t index = 0;
-  GroupParameters start;     // as the range pass left them
-  GroupParameters gradient;  // summed over a batch
-  Moments scale, zero;
+  GroupParameters start;       // as the passes before left them
+  FakeQuantGradient gradient;  // the mean over a batch
+  Moments scale, zero, weight;
+};
+
+struct TrainedNorm {
+  std::string name;  // of its gain's tensor
+  Tensor start, gradient;
+  Moments gain;
+};
+
+// What training changes; tensors of their own.
+struct State {
+  std::vector<GroupParameters> parameters;
+  std::vector<Tensor> weights;
+  TorchBlock::Floats floats;
 };
 
 // Fixed codes are shared: nothing changes them.
@@ -72,9 +85,17 @@ class BlockLearner {
       TrainedLinear linear;
       linear.index = i;
       if (spec.frozen_codes)
-        p = freeze_codes(task.block.weight(i), p, task.linears[i].scheme.weight);
+        p = freeze_codes(task.student.weight(i), p, task.linears[i].scheme.weight);
       linear.start = copy_of(p);
+      if (trains_weights()) task.student.set_weight(i, task.student.weight(i).clone());
       trained_.push_back(linear);
+    }
+    if (spec.norm_rate <= 0) return;
+    for (const NormSpec* norm : task.student.spec().norms()) {
+      const std::string name = norm->name + ".weight";
+      const Tensor gain = task.student.floats().at(name).clone();
+      task.student.set_floats({{name, gain}});
+      norms_.push_back({.name = name, .start = gain.clone(), .gradient = {}, .gain = {}});
     }
   }
 
@@ -85,7 +106,7 @@ class BlockLearner {
     task_.report.loss_before = before;
     task_.report.loss_after = before;
     double best = before;
-    auto best_parameters = snapshot();
+    State best_state = snapshot();
     for (std::int64_t epoch = 0; epoch < spec_.epochs; ++epoch) {
       if (auto status = train_epoch(epoch); !status) return status;
       if (!spec_.keep_best && epoch + 1 < spec_.epochs) continue;
@@ -93,10 +114,10 @@ class BlockLearner {
       task_.report.loss_after = loss;
       if (!std::isfinite(loss) || (spec_.keep_best && !(loss < best))) continue;
       best = loss;
-      best_parameters = snapshot();
+      best_state = snapshot();
     }
     if (task_.report.loss_after != best || !std::isfinite(task_.report.loss_after)) {
-      task_.parameters = best_parameters;
+      restore(best_state);
       task_.report.notices.emplace_back(
           "the last state validated worse; the best one was restored");
       task_.report.loss_after = best;
@@ -105,12 +126,31 @@ class BlockLearner {
   }
 
  private:
-  std::vector<GroupParameters> snapshot() const {
-    std::vector<GroupParameters> copy = task_.parameters;
-    for (GroupParameters& p : copy) {
+  bool trains_weights() const { return spec_.weight_rate > 0 && !spec_.frozen_codes; }
+
+  State snapshot() const {
+    State state{.parameters = task_.parameters, .weights = {}, .floats = {}};
+    for (GroupParameters& p : state.parameters) {
       if (p.scale.defined()) p = copy_of(p);
     }
-    return copy;
+    if (trains_weights()) {
+      for (const TrainedLinear& linear : trained_) {
+        state.weights.push_back(task_.student.weight(linear.index).clone());
+      }
+    }
+    const auto floats = task_.student.floats();
+    for (const TrainedNorm& norm : norms_) {
+      state.floats[norm.name] = floats.at(norm.name).detach().clone();
+    }
+    return state;
+  }
+
+  void restore(const State& state) {
+    task_.parameters = state.parameters;
+    for (std::size_t i = 0; i < state.weights.size(); ++i) {
+      task_.student.set_weight(trained_[i].index, state.weights[i]);
+    }
+    task_.student.set_floats(state.floats);
   }
 
   // Dequantized weights of all linears under the current parameters, in the products' precision.
@@ -119,7 +159,7 @@ class BlockLearner {
     std::vector<Tensor> weights;
     for (std::size_t i = 0; i < task_.linears.size(); ++i) {
       const WeightScheme& scheme = task_.linears[i].scheme.weight;
-      const Tensor& weight = task_.block.weight(i);
+      const Tensor& weight = task_.student.weight(i);
       weights.push_back(
           (scheme.quantized() ? fake_quant_weight(weight, task_.parameters[i], scheme) : weight)
               .to(type));
@@ -137,11 +177,11 @@ class BlockLearner {
     LearnSpec measured = spec_;
     if (!spec_.keep_best) measured.token_relation = measured.sinkhorn = 0;  // reported only
     const auto weights = student_weights();
-    const auto products = student_products(task_.block, task_.linears, weights, precision_);
+    const auto products = student_products(task_.student, task_.linears, weights, precision_);
     double sum = 0;
     double relative = 0;
     for (std::int64_t window = first; window < last; ++window) {
-      const Tensor output = task_.block.forward(task_.inputs.get(window, task_.device), products);
+      const Tensor output = task_.student.forward(task_.inputs.get(window, task_.device), products);
       const LossTerms terms = frm_loss(output, task_.targets.get(window, task_.device), measured,
                                        WithGradient::no, relation_tokens(window, output.size(0)))
                                   .terms;
@@ -194,21 +234,29 @@ class BlockLearner {
   double accumulate_gradients(std::int64_t first, std::int64_t last, std::int64_t step) {
     auto weights = student_weights();
     for (const TrainedLinear& linear : trained_) weights[linear.index].set_requires_grad(true);
-    const auto products = student_products(task_.block, task_.linears, weights, precision_);
+    const auto floats = task_.student.floats();
+    for (const TrainedNorm& norm : norms_) floats.at(norm.name).set_requires_grad(true);
+    const auto products = student_products(task_.student, task_.linears, weights, precision_);
     double sum = 0;
     for (std::int64_t window = first; window < last; ++window) {
-      const Tensor output = task_.block.forward(task_.inputs.get(window, task_.device), products);
+      const Tensor output = task_.student.forward(task_.inputs.get(window, task_.device), products);
       const FrmLoss loss = frm_loss(output.detach(), task_.targets.get(window, task_.device), spec_,
                                     WithGradient::yes, relation_tokens(step, output.size(0)));
       sum += loss.terms.total;
       if (!std::isfinite(loss.terms.total)) break;
       output.backward(loss.gradient / static_cast<double>(last - first));
     }
+    for (TrainedNorm& norm : norms_) {
+      Tensor gain = floats.at(norm.name);
+      norm.gradient = gain.grad().defined() ? gain.grad().detach() : at::zeros_like(gain);
+      gain.mutable_grad() = Tensor();
+      gain.set_requires_grad(false);
+    }
     if (!std::isfinite(sum)) return sum;
     for (TrainedLinear& linear : trained_) {
       const std::size_t i = linear.index;
       linear.gradient =
-          fake_quant_weight_backward(task_.block.weight(i), task_.parameters[i],
+          fake_quant_weight_backward(task_.student.weight(i), task_.parameters[i],
                                      task_.linears[i].scheme.weight, weights[i].grad());
     }
     return sum / static_cast<double>(last - first);
@@ -220,6 +268,15 @@ class BlockLearner {
     for (TrainedLinear& linear : trained_) {
       GroupParameters& p = task_.parameters[linear.index];
       const Tensor unit = spec_.relative_rates ? linear.start.scale : Tensor();
+      if (trains_weights()) {
+        const Tensor& weight = task_.student.weight(linear.index);
+        const auto groups = [&](const Tensor& t) {
+          return t.view({p.scale.size(0), p.scale.size(1), -1});
+        };
+        adam(groups(weight), groups(linear.gradient.weight), linear.weight,
+             {.rate = spec_.weight_rate * cosine, .number = updates_},
+             unit.defined() ? unit.unsqueeze(2) : unit);
+      }
       adam(p.scale, linear.gradient.scale, linear.scale,
            {.rate = spec_.scale_rate * cosine, .number = updates_}, unit);
       p.scale.copy_(at::maximum(p.scale, linear.start.scale * kSmallestShare));
@@ -229,12 +286,19 @@ class BlockLearner {
       adam(p.zero, linear.gradient.zero, linear.zero,
            {.rate = spec_.zero_rate * cosine, .number = updates_}, {});
     }
+    const auto floats = task_.student.floats();
+    for (TrainedNorm& norm : norms_) {
+      adam(floats.at(norm.name), norm.gradient, norm.gain,
+           {.rate = spec_.norm_rate * cosine, .number = updates_},
+           spec_.relative_rates ? norm.start.abs() : Tensor());
+    }
   }
 
   const LearnSpec& spec_;
   BlockTask& task_;
   Precision precision_;
   std::vector<TrainedLinear> trained_;
+  std::vector<TrainedNorm> norms_;
   std::int64_t updates_ = 0;
 };
 

@@ -3,6 +3,8 @@
 #include "calib/pipeline.h"
 #include "methods/learn_block.h"
 #include "methods/range.h"
+#include "methods/smooth.h"
+#include "methods/solve.h"
 
 namespace lowbit {
 
@@ -20,8 +22,12 @@ Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
                            " learns from text and was given none; pass --calib FILE or "
                            "--calib self");
   }
-  PipelinePasses passes{.block = {range_pass(plan.recipe.range)}, .table = squared_error_range};
-  for (const LearnSpec& learn : plan.recipe.learn) passes.block.push_back(learn_pass(learn));
+  const Recipe& recipe = plan.recipe;
+  PipelinePasses passes{.block = {}, .table = squared_error_range};
+  if (recipe.smooth.method != SmoothMethod::none) passes.block.push_back(smooth_pass(recipe.smooth, recipe.range));
+  passes.block.push_back(range_pass(recipe.range));
+  if (recipe.solve.method != SolveMethod::nearest) passes.block.push_back(solve_pass(recipe.solve, recipe.range));
+  for (const LearnSpec& learn : recipe.learn) passes.block.push_back(learn_pass(learn));
   return run_pipeline(checkpoint, plan, windows, options, passes);
 }
 

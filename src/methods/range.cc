@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "kernels/range_search.h"
+#include "methods/inputs.h"
 
 namespace lowbit {
 namespace {
@@ -98,47 +99,42 @@ GroupParameters squared_error_range(const Tensor& weight, const WeightScheme& sc
 
 namespace {
 
-// Mean square of every input of every linear, from the float block on the student's stream.
+// Mean square of every input of every linear, from the float weights on the student's stream.
 std::vector<Tensor> input_powers(const BlockTask& task) {
   constexpr std::int64_t kWindows = 16;
-  const at::NoGradGuard no_gradient;
   std::vector<Tensor> sums(task.linears.size());
-  const auto observe = [&](std::span<const std::size_t> which, const Tensor& x) {
-    const Tensor power = x.square().mean(0);
-    std::vector<Tensor> outputs;
-    for (const std::size_t linear : which) {
-      sums[linear] = sums[linear].defined() ? sums[linear] + power : power;
-      outputs.push_back(at::linear(x, task.block.weight(linear), task.block.bias(linear)));
-    }
-    return outputs;
-  };
-  for (std::int64_t window = 0; window < std::min(kWindows, task.train_windows); ++window) {
-    (void)task.block.forward(task.inputs.get(window, task.device), observe);
-  }
+  measure_inputs(
+      task, float_query(task, kWindows),
+      [](const Tensor& x) { return Measured{x.square().mean(0)}; },
+      [&](std::size_t linear, const Measured& power) {
+        sums[linear] = sums[linear].defined() ? sums[linear] + power[0] : power[0];
+      });
   return sums;
 }
 
 }  // namespace
 
+GroupParameters choose_range(RangeMethod method, const Tensor& weight, const WeightScheme& scheme,
+                             const Tensor& importance) {
+  switch (method) {
+    case RangeMethod::mse_search:
+      return mse_search_range(weight, scheme);
+    case RangeMethod::importance_search:
+      return importance_search_range(weight, scheme, importance);
+    case RangeMethod::min_max:
+      break;
+  }
+  return min_max_range(weight, scheme);
+}
+
 BlockPass range_pass(RangeMethod method) {
   return [method](BlockTask& task) -> Status {
-    std::vector<Tensor> importance;
+    std::vector<Tensor> importance(task.linears.size());
     if (method == RangeMethod::importance_search) importance = input_powers(task);
     for (std::size_t i = 0; i < task.linears.size(); ++i) {
       const WeightScheme& scheme = task.linears[i].scheme.weight;
       if (!scheme.quantized()) continue;
-      const Tensor& weight = task.block.weight(i);
-      switch (method) {
-        case RangeMethod::min_max:
-          task.parameters[i] = min_max_range(weight, scheme);
-          break;
-        case RangeMethod::mse_search:
-          task.parameters[i] = mse_search_range(weight, scheme);
-          break;
-        case RangeMethod::importance_search:
-          task.parameters[i] = importance_search_range(weight, scheme, importance[i]);
-          break;
-      }
+      task.parameters[i] = choose_range(method, task.student.weight(i), scheme, importance[i]);
     }
     return {};
   };

@@ -24,6 +24,10 @@ GroupParameters importance_search_range(const Tensor& weight, const WeightScheme
 // shows the inputs of an embedding.
 GroupParameters squared_error_range(const Tensor& weight, const WeightScheme& scheme);
 
+// The range of `method`; importance [in] is looked at by importance_search alone.
+GroupParameters choose_range(RangeMethod method, const Tensor& weight, const WeightScheme& scheme,
+                             const Tensor& importance);
+
 BlockPass range_pass(RangeMethod method);
 
 }  // namespace lowbit

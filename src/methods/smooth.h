@@ -1,0 +1,25 @@
+// smooth: each channel of a linear's input is divided by a scale, and the linear's column multiplied
+// by it, so that what is hard to quantize moves between the two. The division goes into what made
+// the input: the gain of a norm, or the rows of the linear before (v for o, up for down).
+// The block's function is unchanged.
+//
+// SmoothQuant (Xiao et al., ICML 2023): s = max|x|^alpha / max|w|^(1 - alpha).
+// AWQ (Lin et al., MLSys 2024): s = mean|x|^alpha, the alpha of 0, 0.05, ... 0.95 that loses least;
+// here what is lost is the squared error of the linears' outputs on a sample of tokens, with weights
+// and inputs quantized as the scheme says.
+#pragma once
+
+#include "calib/pipeline.h"
+
+namespace lowbit {
+
+// s = max(a^alpha / w^(1 - alpha), 1e-5), w at least 1e-5; a and w [channels]. Where no input ever
+// came (a = 0) it is 1.
+Tensor smoothquant_scale(const Tensor& largest_input, const Tensor& largest_weight, double alpha);
+
+// s = max(a^alpha, 1e-4) over sqrt(max s min s); 1 where a = 0.
+Tensor awq_scale(const Tensor& mean_input, double alpha);
+
+BlockPass smooth_pass(const SmoothSpec& spec, RangeMethod range);
+
+}  // namespace lowbit
