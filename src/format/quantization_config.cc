@@ -20,6 +20,9 @@ namespace {
 
 constexpr std::string_view kMethod = "compressed-tensors";
 constexpr std::string_view kFormat = "pack-quantized";
+// The same tensors, of linears whose input has a transform that no other program has: those that
+// skip transforms of unknown types, or all of them, refuse a group of this format.
+constexpr std::string_view kTransformedFormat = "lowbit-pack-quantized";
 // The compressed-tensors whose layout we write.
 constexpr std::string_view kWriterVersion = "0.18.0";
 
@@ -133,7 +136,7 @@ Result<Group> read_group(const std::string& name, const OrderedJson& json,
   if (!section) return section.error();
   const Result<std::string> format = section->text("format", general_format);
   if (!format) return format.error();
-  if (*format != kFormat) {
+  if (*format != kFormat && *format != kTransformedFormat) {
     return unsupported(section->where("format"),
                        fmt::format("'{}' is not read; {} is", *format, kFormat));
   }
@@ -231,7 +234,26 @@ OrderedJson arguments_json(int bits, bool symmetric, std::string_view strategy,
   return json;
 }
 
-OrderedJson group_json(const LinearScheme& scheme, const std::vector<std::string>& targets) {
+// Linears of one scheme. Transforms that others know stand apart, and make no group of their own.
+struct WrittenGroup {
+  LinearScheme scheme;  // without a transform
+  std::string_view format;
+  std::vector<std::string> linears;
+};
+
+void add_to_group(const std::string& linear, const LinearScheme& scheme,
+                  std::vector<WrittenGroup>& groups) {
+  const LinearScheme bare{.weight = scheme.weight, .activation = scheme.activation};
+  const std::string_view format = others_know(scheme.transform) ? kFormat : kTransformedFormat;
+  auto group = std::find_if(groups.begin(), groups.end(), [&](const WrittenGroup& known) {
+    return known.scheme == bare && known.format == format;
+  });
+  if (group == groups.end()) group = groups.insert(groups.end(), {bare, format, {}});
+  group->linears.push_back(linear);
+}
+
+OrderedJson group_json(const WrittenGroup& group) {
+  const LinearScheme& scheme = group.scheme;
   const WeightScheme& weight = scheme.weight;
   OrderedJson weights =
       arguments_json(weight.bits, weight.symmetric, weight.group_size > 0 ? "group" : "channel",
@@ -245,11 +267,11 @@ OrderedJson group_json(const LinearScheme& scheme, const std::vector<std::string
                             grouped ? activation.group_size : 0);
     inputs["dynamic"] = true;
   }
-  return {{"targets", targets},
+  return {{"targets", compact_targets(group.linears)},
           {"weights", weights},
           {"input_activations", inputs},
           {"output_activations", nullptr},
-          {"format", kFormat}};
+          {"format", group.format}};
 }
 
 }  // namespace
@@ -326,28 +348,22 @@ const LinearScheme* QuantizationMap::find(const std::string& linear) const {
 }
 
 OrderedJson QuantizationMap::quantization_config(const std::vector<std::string>& linears) const {
-  // Schemes in the order of their first linear, so that the text is the same every run. Transforms
-  // stand apart: linears that differ in them alone share a group.
-  std::vector<std::pair<LinearScheme, std::vector<std::string>>> groups;
+  // Schemes in the order of their first linear, so that the text is the same every run.
+  std::vector<WrittenGroup> groups;
   std::vector<TransformedLinears> transforms;
   OrderedJson ignore = OrderedJson::array();
   for (const std::string& linear : linears) {
-    const LinearScheme* found = find(linear);
-    if (found == nullptr) {
+    const LinearScheme* scheme = find(linear);
+    if (scheme == nullptr) {
       ignore.push_back(linear);
       continue;
     }
-    const LinearScheme scheme{.weight = found->weight, .activation = found->activation};
-    auto group = std::find_if(groups.begin(), groups.end(),
-                              [&](const auto& known) { return known.first == scheme; });
-    if (group == groups.end()) group = groups.insert(groups.end(), {scheme, {}});
-    group->second.push_back(linear);
-    add_transform(linear, found->transform, transforms);
+    add_to_group(linear, *scheme, groups);
+    add_transform(linear, scheme->transform, transforms);
   }
   OrderedJson config_groups = OrderedJson::object();
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    const auto& [scheme, names] = groups[i];
-    config_groups[fmt::format("group_{}", i)] = group_json(scheme, compact_targets(names));
+    config_groups[fmt::format("group_{}", i)] = group_json(groups[i]);
   }
   OrderedJson config = {{"quant_method", kMethod},
                         {"version", kWriterVersion},

@@ -144,6 +144,10 @@ Result<std::map<std::string, InputTransform>> read_transforms(const OrderedJson*
   return result;
 }
 
+bool others_know(const InputTransform& transform) {
+  return !transform.any() || is_sylvester(transform.hadamard);
+}
+
 void add_transform(const std::string& linear, const InputTransform& transform,
                    std::vector<TransformedLinears>& all) {
   if (!transform.any()) return;

@@ -24,6 +24,9 @@ Error unsupported_transform(std::string_view where, std::string_view message);
 Result<std::map<std::string, InputTransform>> read_transforms(const OrderedJson* json,
                                                               std::span<const Module> modules);
 
+// Whether compressed-tensors has the same transform; true for none.
+bool others_know(const InputTransform& transform);
+
 struct TransformedLinears {
   InputTransform transform;
   std::vector<std::string> linears;

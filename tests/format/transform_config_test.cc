@@ -69,7 +69,11 @@ TEST(TransformConfig, IsWrittenAndReadBack) {
   EXPECT_EQ(read(config).value().schemes(), map.schemes());
 
   const OrderedJson& written = config["quantization_config"];
-  EXPECT_EQ(written["config_groups"].size(), 1U);  // transforms make no schemes of their own
+  // Their transforms make no group; ours make one of a format that others refuse.
+  ASSERT_EQ(written["config_groups"].size(), 2U);
+  EXPECT_EQ(written["config_groups"]["group_0"]["format"], "pack-quantized");
+  EXPECT_EQ(written["config_groups"]["group_1"]["format"], "lowbit-pack-quantized");
+  EXPECT_EQ(written["config_groups"]["group_1"]["targets"].size(), 1U);
   const std::string down = R"(["re:model\\.layers\\.(0|1)\\.mlp\\.down_proj$"])";
   EXPECT_EQ(written["transform_config"]["config_groups"]["hadamard_512"],
             parsed(R"({"type": "hadamard", "head_dim": 512, "randomize": false,
