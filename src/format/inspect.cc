@@ -139,11 +139,15 @@ std::string tensor_table(const std::vector<InspectedTensor>& tensors) {
 std::string linear_table(const Inspection& inspection) {
   const auto name_of = [](const InspectedLinear& linear) { return printable(linear.name); };
   const std::size_t names = width(inspection.linears, "packed linear", name_of);
-  std::string text = fmt::format("{:<{}}  {:>7}  {:>7}  {:<28}  {:>11}\n", "packed linear", names,
-                                 "out", "in", "scheme", "bits/weight");
+  const auto scheme_of = [](const InspectedLinear& linear) { return describe(linear.scheme); };
+  const std::size_t schemes =
+      std::max<std::size_t>(28, width(inspection.linears, "scheme", scheme_of));
+  std::string text = fmt::format("{:<{}}  {:>7}  {:>7}  {:<{}}  {:>11}\n", "packed linear", names,
+                                 "out", "in", "scheme", schemes, "bits/weight");
   for (const InspectedLinear& linear : inspection.linears) {
-    text += fmt::format("{:<{}}  {:>7}  {:>7}  {:<28}  {:>11.3f}\n", name_of(linear), names,
-                        linear.out, linear.in, describe(linear.scheme), linear.bits_per_weight());
+    text +=
+        fmt::format("{:<{}}  {:>7}  {:>7}  {:<{}}  {:>11.3f}\n", name_of(linear), names, linear.out,
+                    linear.in, scheme_of(linear), schemes, linear.bits_per_weight());
   }
   text += fmt::format("{} packed linears, {:.0f} weights in {}, {:.3f} bits a weight\n",
                       inspection.linears.size(), packed_weights(inspection),
