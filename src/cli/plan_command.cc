@@ -18,7 +18,7 @@ std::string last_part(const std::string& name) { return name.substr(name.rfind('
 // What a linear consists of besides its codes, in the words of docs/design.md.
 std::string parts(const LinearSpec& linear, const LinearScheme& scheme) {
   if (!scheme.weight.quantized()) return "float";
-  std::string text = describe(scheme.weight) + ", " + describe(scheme.activation);
+  std::string text = describe(scheme);
   if (linear.bias) text += ", bias";
   return text;
 }

@@ -64,6 +64,9 @@ Result<InspectedLinear> inspect_linear(const Checkpoint& checkpoint, const std::
     return bad_input("packed/wrong-shape", fmt::format("tensor '{}.weight_shape' says [{}, {}]",
                                                        name, linear.out, linear.in));
   }
+  if (Status status = check_transform(name, scheme.transform, linear.in); !status) {
+    return status.error();
+  }
   for (const std::string_view part :
        {"weight_packed", "weight_scale", "weight_zero_point", "weight_shape"}) {
     const std::string tensor = fmt::format("{}.{}", name, part);
@@ -133,19 +136,18 @@ std::string tensor_table(const std::vector<InspectedTensor>& tensors) {
   return text;
 }
 
-std::string scheme_text(const LinearScheme& scheme) {
-  return describe(scheme.weight) + ", " + describe(scheme.activation);
-}
-
 std::string linear_table(const Inspection& inspection) {
   const auto name_of = [](const InspectedLinear& linear) { return printable(linear.name); };
   const std::size_t names = width(inspection.linears, "packed linear", name_of);
-  std::string text = fmt::format("{:<{}}  {:>7}  {:>7}  {:<28}  {:>11}\n", "packed linear", names,
-                                 "out", "in", "scheme", "bits/weight");
+  const auto scheme_of = [](const InspectedLinear& linear) { return describe(linear.scheme); };
+  const std::size_t schemes =
+      std::max<std::size_t>(28, width(inspection.linears, "scheme", scheme_of));
+  std::string text = fmt::format("{:<{}}  {:>7}  {:>7}  {:<{}}  {:>11}\n", "packed linear", names,
+                                 "out", "in", "scheme", schemes, "bits/weight");
   for (const InspectedLinear& linear : inspection.linears) {
     text +=
-        fmt::format("{:<{}}  {:>7}  {:>7}  {:<28}  {:>11.3f}\n", name_of(linear), names, linear.out,
-                    linear.in, scheme_text(linear.scheme), linear.bits_per_weight());
+        fmt::format("{:<{}}  {:>7}  {:>7}  {:<{}}  {:>11.3f}\n", name_of(linear), names, linear.out,
+                    linear.in, scheme_of(linear), schemes, linear.bits_per_weight());
   }
   text += fmt::format("{} packed linears, {:.0f} weights in {}, {:.3f} bits a weight\n",
                       inspection.linears.size(), packed_weights(inspection),
@@ -228,7 +230,7 @@ OrderedJson inspection_json(const Inspection& inspection) {
     linears.push_back({{"name", linear.name},
                        {"out", linear.out},
                        {"in", linear.in},
-                       {"scheme", scheme_text(linear.scheme)},
+                       {"scheme", describe(linear.scheme)},
                        {"bytes", linear.stored_bytes},
                        {"bits_per_weight", linear.bits_per_weight()}});
   }

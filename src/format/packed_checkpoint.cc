@@ -237,6 +237,12 @@ int zero_at(const PackedParts& parts, std::int64_t row, std::int64_t group) {
 
 }  // namespace
 
+std::string describe(const LinearScheme& scheme) {
+  std::string text = describe(scheme.weight) + ", " + describe(scheme.activation);
+  if (scheme.transform.any()) text += ", " + describe(scheme.transform);
+  return text;
+}
+
 PackedTensors::PackedTensors(const std::string& linear, const GroupAffineWeight& weight)
     : linear_(linear),
       groups_(weight.groups()),

@@ -2,8 +2,8 @@
 //
 // config.json carries quantization_config (one config_group per distinct scheme) and, under
 // "lowbit", what that format cannot say; see docs/formats/packed-checkpoint.md.
-// Errors: packed/{unsupported-method, bad-config, unknown-version, missing-tensor, wrong-shape,
-// wrong-dtype, both-weights, bad-scale, bad-sum, unknown-tensor}.
+// Errors: packed/{unsupported-method, unsupported-transform, bad-config, unknown-version,
+// missing-tensor, wrong-shape, wrong-dtype, both-weights, bad-scale, bad-sum, unknown-tensor}.
 #pragma once
 
 #include <map>
@@ -20,10 +20,12 @@
 namespace lowbit {
 
 struct LinearScheme {
-  WeightScheme weight;
-  ActivationScheme activation;
+  WeightScheme weight = {};
+  ActivationScheme activation = {};
+  InputTransform transform = {};
   bool operator==(const LinearScheme&) const = default;
 };
+std::string describe(const LinearScheme& scheme);  // "W4 g128 asym, A4 g128 asym, H512"
 
 // Which linears of a checkpoint are quantized and how, the embedding among them: its table is a
 // weight like theirs. Empty for a float checkpoint.
@@ -32,7 +34,8 @@ class QuantizationMap {
   // Reads quantization_config and the lowbit key; an empty map when the config has neither.
   // `linears`: all linear module names, to resolve class and regex targets; `embedding`: that of
   // the embedding, empty where it is not known. A group that no module of ours matches is no error:
-  // it may speak of modules that we do not know.
+  // it may speak of modules that we do not know. Whether a transform's blocks divide a row is told
+  // by check_transform, where the row is known.
   static Result<QuantizationMap> read(const OrderedJson& config,
                                       const std::vector<std::string>& linears,
                                       const std::string& embedding = {});
@@ -43,12 +46,16 @@ class QuantizationMap {
   const std::map<std::string, LinearScheme>& schemes() const { return schemes_; }
 
   // The quantization_config object: one group a scheme, each linear matched by exactly one target
-  // (a name, or a pattern over block numbers and linears); ignored linears by name.
+  // (a name, or a pattern over block numbers and linears); ignored linears by name; transforms of
+  // inputs under transform_config.
   OrderedJson quantization_config(const std::vector<std::string>& linears) const;
 
  private:
   std::map<std::string, LinearScheme> schemes_;
 };
+
+// packed/bad-config where the transform's blocks do not divide the linear's inputs.
+Status check_transform(const std::string& linear, const InputTransform& transform, std::int64_t in);
 
 // The tensors of one quantized linear, as they stand in a shard; owns the bytes.
 class PackedTensors {

@@ -8,111 +8,23 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 
+#include "format/config_section.h"
 #include "format/packed_checkpoint.h"
 #include "format/target_pattern.h"
 #include "format/target_writer.h"
+#include "format/transform_config.h"
 
 namespace lowbit {
 namespace {
 
 constexpr std::string_view kMethod = "compressed-tensors";
 constexpr std::string_view kFormat = "pack-quantized";
-constexpr std::string_view kWriterVersion =
-    "0.18.0";                                   // the compressed-tensors whose layout we write
-constexpr std::size_t kTargetsLimit = 1 << 16;  // targets and ignored names of a config
-
-Error bad_config(std::string_view where, std::string_view message) {
-  return bad_input("packed/bad-config", fmt::format("config.json: {}: {}", where, message));
-}
-
-Error unsupported(std::string_view where, std::string_view message) {
-  return bad_input("packed/unsupported-method", fmt::format("config.json: {}: {}", where, message));
-}
-
-// A JSON object with its place in the file; all readers of members name that place.
-class Section {
- public:
-  static Result<Section> of(const OrderedJson& json, std::string where,
-                            std::span<const std::string_view> known) {
-    if (!json.is_object()) return bad_config(where, "is no object");
-    for (const auto& [key, value] : json.items()) {
-      if (std::find(known.begin(), known.end(), key) == known.end()) {
-        return bad_config(where,
-                          fmt::format("unknown key '{}'; known: {}", key, fmt::join(known, ", ")));
-      }
-    }
-    return Section(json, std::move(where));
-  }
-
-  const std::string& where() const { return where_; }
-  std::string where(std::string_view key) const { return fmt::format("{}.{}", where_, key); }
-
-  // Null when the member is absent or null.
-  const OrderedJson* find(std::string_view key) const {
-    const auto found = json_->find(key);
-    return found == json_->end() || found->is_null() ? nullptr : &*found;
-  }
-
-  Result<std::string> text(std::string_view key, std::string_view otherwise) const {
-    const OrderedJson* found = find(key);
-    if (found == nullptr) return std::string(otherwise);
-    if (!found->is_string()) return bad_config(where(key), "is no text: " + shown(*found));
-    return found->get<std::string>();
-  }
-
-  Result<bool> boolean(std::string_view key, bool otherwise) const {
-    const OrderedJson* found = find(key);
-    if (found == nullptr) return otherwise;
-    if (!found->is_boolean()) return bad_config(where(key), "is no boolean: " + shown(*found));
-    return found->get<bool>();
-  }
-
-  Result<std::int64_t> integer(std::string_view key, std::int64_t otherwise) const {
-    constexpr std::int32_t kLargest = 1 << 30;
-    const OrderedJson* found = find(key);
-    if (found == nullptr) return otherwise;
-    // An unsigned number past the signed range would wrap in a signed comparison.
-    const bool huge = found->is_number_unsigned() && found->get<std::uint64_t>() > kLargest;
-    if (!found->is_number_integer() || huge || std::abs(found->get<double>()) > kLargest) {
-      return bad_config(where(key), "is no integer within 2^30: " + shown(*found));
-    }
-    return found->get<std::int64_t>();
-  }
-
-  Result<std::vector<std::string>> texts(std::string_view key) const {
-    std::vector<std::string> result;
-    const OrderedJson* found = find(key);
-    if (found == nullptr) return result;
-    if (!found->is_array()) return bad_config(where(key), "is no list: " + shown(*found));
-    for (const OrderedJson& item : *found) {
-      if (!item.is_string()) return bad_config(where(key), "holds no text: " + shown(item));
-      result.push_back(item.get<std::string>());
-    }
-    return result;
-  }
-
-  // An error when the member is there and says anything ({}, [] and false say nothing).
-  Status refuse(std::string_view key, std::string_view reason) const {
-    const OrderedJson* found = find(key);
-    if (found == nullptr || (found->is_structured() && found->empty()) || *found == false)
-      return {};
-    return unsupported(where(key), fmt::format("{}: {}", reason, shown(*found)));
-  }
-
-  static std::string shown(const OrderedJson& json) {
-    constexpr std::size_t kLongest = 120;
-    std::string text = json.dump(-1, ' ', true, OrderedJson::error_handler_t::replace);
-    if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
-    return text;
-  }
-
- private:
-  Section(const OrderedJson& json, std::string where) : json_(&json), where_(std::move(where)) {}
-  const OrderedJson* json_;
-  std::string where_;
-};
+// The same tensors, of linears whose input has a transform that no other program has: those that
+// skip transforms of unknown types, or all of them, refuse a group of this format.
+constexpr std::string_view kTransformedFormat = "lowbit-pack-quantized";
+// The compressed-tensors whose layout we write.
+constexpr std::string_view kWriterVersion = "0.18.0";
 
 constexpr auto kArgsKeys = std::to_array<std::string_view>(
     {"num_bits", "type", "symmetric", "group_size", "strategy", "block_structure", "dynamic",
@@ -217,20 +129,6 @@ struct Group {
   LinearScheme scheme;
 };
 
-Result<std::vector<TargetPattern>> parse_targets(const std::vector<std::string>& texts) {
-  if (texts.size() > kTargetsLimit) {
-    return bad_config("quantization_config",
-                      fmt::format("{} targets; at most {} are read", texts.size(), kTargetsLimit));
-  }
-  std::vector<TargetPattern> patterns;
-  for (const std::string& text : texts) {
-    Result<TargetPattern> pattern = TargetPattern::parse(text);
-    if (!pattern) return pattern.error();
-    patterns.push_back(*std::move(pattern));
-  }
-  return patterns;
-}
-
 Result<Group> read_group(const std::string& name, const OrderedJson& json,
                          const std::string& general_format) {
   const Result<Section> section =
@@ -238,7 +136,7 @@ Result<Group> read_group(const std::string& name, const OrderedJson& json,
   if (!section) return section.error();
   const Result<std::string> format = section->text("format", general_format);
   if (!format) return format.error();
-  if (*format != kFormat) {
+  if (*format != kFormat && *format != kTransformedFormat) {
     return unsupported(section->where("format"),
                        fmt::format("'{}' is not read; {} is", *format, kFormat));
   }
@@ -251,7 +149,7 @@ Result<Group> read_group(const std::string& name, const OrderedJson& json,
     return unsupported(section->where("weights"), "groups without weights are not read");
   const Result<WeightScheme> weight = read_weights(*weights, section->where("weights"));
   if (!weight) return weight.error();
-  Group group{.name = name, .targets = {}, .scheme = {*weight, {}}};
+  Group group{.name = name, .targets = {}, .scheme = {.weight = *weight}};
   if (const OrderedJson* inputs = section->find("input_activations"); inputs != nullptr) {
     const Result<ActivationScheme> activation =
         read_activations(*inputs, section->where("input_activations"));
@@ -266,27 +164,12 @@ Result<Group> read_group(const std::string& name, const OrderedJson& json,
   return group;
 }
 
-struct Module {
-  std::string name;
-  ModuleClass kind = ModuleClass::linear;
-};
-
-Result<TargetMatch> closest(const std::vector<TargetPattern>& targets, const Module& module) {
-  TargetMatch best = TargetMatch::none;
-  for (const TargetPattern& target : targets) {
-    Result<TargetMatch> match = target.match(module.name, module.kind);
-    if (!match) return match;
-    best = std::max(best, *match);
-  }
-  return best;
-}
-
 // The group whose target names the module most closely; null when none does.
 Result<const Group*> group_of(const Module& module, const std::vector<Group>& groups) {
   const Group* best = nullptr;
   TargetMatch best_match = TargetMatch::none;
   for (const Group& group : groups) {
-    const Result<TargetMatch> match = closest(group.targets, module);
+    const Result<TargetMatch> match = closest_match(group.targets, module);
     if (!match) return match.error();
     if (*match == TargetMatch::none || *match < best_match) continue;
     if (*match == best_match && best->scheme != group.scheme) {
@@ -317,7 +200,6 @@ Status check_method(const OrderedJson& json) {
 Status check_refused_parts(const Section& section) {
   constexpr auto kRefused = std::to_array<std::pair<std::string_view, std::string_view>>(
       {{"kv_cache_scheme", "a quantized KV cache is not read"},
-       {"transform_config", "online transforms are not read"},
        {"moe_sparsity_config", "sparse experts are not read"}});
   for (const auto& [key, reason] : kRefused) {
     if (Status status = section.refuse(key, reason); !status) return status;
@@ -337,6 +219,13 @@ Status check_refused_parts(const Section& section) {
   return {};
 }
 
+Error float_transform(const std::string& module) {
+  return unsupported_transform(
+      "quantization_config.transform_config",
+      fmt::format("the input of '{}' is transformed, which is read for quantized linears alone",
+                  module));
+}
+
 OrderedJson arguments_json(int bits, bool symmetric, std::string_view strategy,
                            std::int64_t group_size) {
   OrderedJson json = {
@@ -345,7 +234,26 @@ OrderedJson arguments_json(int bits, bool symmetric, std::string_view strategy,
   return json;
 }
 
-OrderedJson group_json(const LinearScheme& scheme, const std::vector<std::string>& targets) {
+// Linears of one scheme. Transforms that others know stand apart, and make no group of their own.
+struct WrittenGroup {
+  LinearScheme scheme;  // without a transform
+  std::string_view format;
+  std::vector<std::string> linears;
+};
+
+void add_to_group(const std::string& linear, const LinearScheme& scheme,
+                  std::vector<WrittenGroup>& groups) {
+  const LinearScheme bare{.weight = scheme.weight, .activation = scheme.activation};
+  const std::string_view format = others_know(scheme.transform) ? kFormat : kTransformedFormat;
+  auto group = std::find_if(groups.begin(), groups.end(), [&](const WrittenGroup& known) {
+    return known.scheme == bare && known.format == format;
+  });
+  if (group == groups.end()) group = groups.insert(groups.end(), {bare, format, {}});
+  group->linears.push_back(linear);
+}
+
+OrderedJson group_json(const WrittenGroup& group) {
+  const LinearScheme& scheme = group.scheme;
   const WeightScheme& weight = scheme.weight;
   OrderedJson weights =
       arguments_json(weight.bits, weight.symmetric, weight.group_size > 0 ? "group" : "channel",
@@ -359,11 +267,11 @@ OrderedJson group_json(const LinearScheme& scheme, const std::vector<std::string
                             grouped ? activation.group_size : 0);
     inputs["dynamic"] = true;
   }
-  return {{"targets", targets},
+  return {{"targets", compact_targets(group.linears)},
           {"weights", weights},
           {"input_activations", inputs},
           {"output_activations", nullptr},
-          {"format", kFormat}};
+          {"format", group.format}};
 }
 
 }  // namespace
@@ -405,7 +313,7 @@ Result<QuantizationMap> QuantizationMap::read(const OrderedJson& config,
   for (const std::string& linear : linears) modules.push_back({linear, ModuleClass::linear});
   if (!embedding.empty()) modules.push_back({embedding, ModuleClass::embedding});
   for (const Module& module : modules) {
-    const Result<TargetMatch> ignore = closest(*ignored, module);
+    const Result<TargetMatch> ignore = closest_match(*ignored, module);
     if (!ignore) return ignore.error();
     if (*ignore != TargetMatch::none) continue;
     const Result<const Group*> group = group_of(module, groups);
@@ -419,6 +327,13 @@ Result<QuantizationMap> QuantizationMap::read(const OrderedJson& config,
           "for their zero point");
     }
     result.set(module.name, (*group)->scheme);
+  }
+  const auto transforms = read_transforms(section->find("transform_config"), modules);
+  if (!transforms) return transforms.error();
+  for (const auto& [name, transform] : *transforms) {
+    const auto found = result.schemes_.find(name);
+    if (found == result.schemes_.end() || name == embedding) return float_transform(name);
+    found->second.transform = transform;
   }
   return result;
 }
@@ -434,7 +349,8 @@ const LinearScheme* QuantizationMap::find(const std::string& linear) const {
 
 OrderedJson QuantizationMap::quantization_config(const std::vector<std::string>& linears) const {
   // Schemes in the order of their first linear, so that the text is the same every run.
-  std::vector<std::pair<LinearScheme, std::vector<std::string>>> groups;
+  std::vector<WrittenGroup> groups;
+  std::vector<TransformedLinears> transforms;
   OrderedJson ignore = OrderedJson::array();
   for (const std::string& linear : linears) {
     const LinearScheme* scheme = find(linear);
@@ -442,23 +358,22 @@ OrderedJson QuantizationMap::quantization_config(const std::vector<std::string>&
       ignore.push_back(linear);
       continue;
     }
-    auto group = std::find_if(groups.begin(), groups.end(),
-                              [&](const auto& known) { return known.first == *scheme; });
-    if (group == groups.end()) group = groups.insert(groups.end(), {*scheme, {}});
-    group->second.push_back(linear);
+    add_to_group(linear, *scheme, groups);
+    add_transform(linear, scheme->transform, transforms);
   }
   OrderedJson config_groups = OrderedJson::object();
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    const auto& [scheme, names] = groups[i];
-    config_groups[fmt::format("group_{}", i)] = group_json(scheme, compact_targets(names));
+    config_groups[fmt::format("group_{}", i)] = group_json(groups[i]);
   }
-  return {{"quant_method", kMethod},
-          {"version", kWriterVersion},
-          {"format", kFormat},
-          {"quantization_status", "compressed"},
-          {"config_groups", config_groups},
-          {"ignore", ignore},
-          {"kv_cache_scheme", nullptr}};
+  OrderedJson config = {{"quant_method", kMethod},
+                        {"version", kWriterVersion},
+                        {"format", kFormat},
+                        {"quantization_status", "compressed"},
+                        {"config_groups", config_groups},
+                        {"ignore", ignore},
+                        {"kv_cache_scheme", nullptr}};
+  if (!transforms.empty()) config["transform_config"] = transforms_json(transforms);
+  return config;
 }
 
 }  // namespace lowbit

@@ -26,6 +26,10 @@ std::string describe(const ActivationScheme& scheme) {
   return fmt::format("A{} g{} {}", scheme.bits, scheme.group_size, symmetry(scheme.symmetric));
 }
 
+std::string describe(const InputTransform& transform) {
+  return transform.any() ? fmt::format("H{}", transform.hadamard) : std::string();
+}
+
 std::int64_t fitting_group_size(std::int64_t in, std::int64_t wanted) {
   if (wanted <= 0 || in <= 0) return 0;
   if (wanted >= in) return in;

@@ -29,8 +29,18 @@ struct ActivationScheme {  // dynamic: ranges are taken from the values at run t
   bool operator==(const ActivationScheme&) const = default;
 };
 
-std::string describe(const WeightScheme& scheme);      // "W4 g128 asym", "W8 row sym", "W16"
-std::string describe(const ActivationScheme& scheme);  // "A4 g128 asym", "A8 token sym", "A16"
+// What is done to a linear's input at run time, before its activations are quantized; the stored
+// weight is already multiplied to match, so that without rounding the product stays what it was.
+struct InputTransform {
+  std::int64_t hadamard = 0;  // n of x (I ⊗ H_n) / sqrt(n), format/hadamard_matrix.h; 0: none
+
+  bool any() const { return hadamard != 0; }
+  bool operator==(const InputTransform&) const = default;
+};
+
+std::string describe(const WeightScheme& scheme);       // "W4 g128 asym", "W8 row sym", "W16"
+std::string describe(const ActivationScheme& scheme);   // "A4 g128 asym", "A8 token sym", "A16"
+std::string describe(const InputTransform& transform);  // "H512"; empty for none
 
 // The largest allowed group (32, 64, 128, 256, ... or a divisor that is a multiple of 8) that is at
 // most `wanted` and divides `in`; 0 (a whole row) stays 0.

@@ -103,4 +103,30 @@ Result<TargetMatch> TargetPattern::match(const std::string& module, ModuleClass 
                   text_, module, pcre_message(found)));
 }
 
+Result<std::vector<TargetPattern>> parse_targets(const std::vector<std::string>& texts) {
+  if (texts.size() > kTargetsLimit) {
+    return bad_input(
+        "packed/bad-config",
+        fmt::format("config.json: quantization_config: {} targets; at most {} are read",
+                    texts.size(), kTargetsLimit));
+  }
+  std::vector<TargetPattern> patterns;
+  for (const std::string& text : texts) {
+    Result<TargetPattern> pattern = TargetPattern::parse(text);
+    if (!pattern) return pattern.error();
+    patterns.push_back(*std::move(pattern));
+  }
+  return patterns;
+}
+
+Result<TargetMatch> closest_match(const std::vector<TargetPattern>& targets, const Module& module) {
+  TargetMatch best = TargetMatch::none;
+  for (const TargetPattern& target : targets) {
+    Result<TargetMatch> match = target.match(module.name, module.kind);
+    if (!match) return match;
+    best = std::max(best, *match);
+  }
+  return best;
+}
+
 }  // namespace lowbit

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -33,5 +34,16 @@ class TargetPattern {
   std::string text_;
   std::unique_ptr<Regex> regex_;  // null unless "re:"
 };
+
+inline constexpr std::size_t kTargetsLimit = 1 << 16;  // targets of a list
+Result<std::vector<TargetPattern>> parse_targets(const std::vector<std::string>& texts);
+
+struct Module {
+  std::string name;
+  ModuleClass kind = ModuleClass::linear;
+};
+
+// How closely the closest of some targets names a module.
+Result<TargetMatch> closest_match(const std::vector<TargetPattern>& targets, const Module& module);
 
 }  // namespace lowbit

@@ -195,6 +195,9 @@ class Verifier {
       known_.insert(fmt::format("{}.{}", linear.name, part));
     }
     if (!scheme->weight.symmetric) known_.insert(linear.name + ".weight_zero_point");
+    if (Status status = check_transform(linear.name, scheme->transform, linear.in); !status) {
+      problem(status.error());
+    }
     const Result<GroupAffineWeight> weight =
         read_group_affine(checkpoint_, linear.name, linear.out, linear.in, scheme->weight);
     if (!weight) return problem(weight.error());

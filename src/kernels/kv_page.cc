@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/half_float.h"
+#include "kernels/hadamard.h"
 #include "kernels/vector_math.h"
 
 namespace lowbit {
@@ -229,20 +230,7 @@ KvTile load_page(const KvPage& page, const std::byte* from, float* scratch) {
 }
 
 void hadamard(float* x, std::int64_t count) {
-  const std::int64_t width = count & -count;
-  const float factor = 1.0F / std::sqrt(static_cast<float>(width));
-  for (float* block = x; block < x + count; block += width) {
-    for (std::int64_t step = 1; step < width; step *= 2) {
-      for (std::int64_t i = 0; i < width; i += 2 * step) {
-        for (std::int64_t k = i; k < i + step; ++k) {
-          const float a = block[k], b = block[k + step];
-          block[k] = a + b;
-          block[k + step] = a - b;
-        }
-      }
-    }
-    for (std::int64_t i = 0; i < width; ++i) block[i] *= factor;
-  }
+  hadamard_rows({x, static_cast<std::size_t>(count)}, count & -count);
 }
 
 }  // namespace lowbit

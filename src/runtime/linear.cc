@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/threads.h"
+#include "kernels/hadamard.h"
 #include "kernels/packed_product.h"
 #include "runtime/blas.h"
 
@@ -77,10 +78,12 @@ Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const L
     linear.weight = std::move(*weight);
     return {};
   }
+  if (Status s = check_transform(spec.name, scheme->transform, spec.in); !s) return s;
   const auto stored =
       read_stored_group_affine(checkpoint, spec.name, spec.out, spec.in, scheme->weight);
   if (!stored) return stored.error();
   linear.activation = scheme->activation;
+  linear.transform = scheme->transform;
   if (linear.isa != Isa::reference && kernels_take(linear.activation, *stored)) {
     linear.arranged = arrange(*stored);
     if (linear.arranged) return {};
@@ -117,24 +120,38 @@ LinearInput::LinearInput(std::span<const float> x, std::int64_t in) : x_(x), in_
   CHECK(in > 0 && std::ssize(x) % in == 0);
 }
 
-void LinearInput::forget_other_than(const ActivationScheme& scheme) {
-  if (scheme_ == scheme) return;
+std::span<const float> LinearInput::values(const InputTransform& transform) {
+  if (!transform.any()) return x_;
+  if (turned_.empty() || turned_by_ != transform) {
+    turned_.assign(x_.begin(), x_.end());
+    hadamard_rows(turned_, transform.hadamard);
+    turned_by_ = transform;
+  }
+  return turned_;
+}
+
+void LinearInput::forget_other_than(const InputTransform& transform,
+                                    const ActivationScheme& scheme) {
+  if (transform_ == transform && scheme_ == scheme) return;
   codes_.reset();
   packed_codes_.reset();
+  transform_ = transform;
   scheme_ = scheme;
 }
 
-const QuantizedActivations& LinearInput::codes(const ActivationScheme& scheme) {
-  forget_other_than(scheme);
-  if (!codes_) codes_ = quantize_activations(x_, in_, scheme);
+const QuantizedActivations& LinearInput::codes(const InputTransform& transform,
+                                               const ActivationScheme& scheme) {
+  forget_other_than(transform, scheme);
+  if (!codes_) codes_ = quantize_activations(values(transform), in_, scheme);
   return *codes_;
 }
 
-const PackedActivations& LinearInput::codes(const ActivationScheme& scheme,
+const PackedActivations& LinearInput::codes(const InputTransform& transform,
+                                            const ActivationScheme& scheme,
                                             std::int64_t weight_group) {
-  forget_other_than(scheme);
+  forget_other_than(transform, scheme);
   if (!packed_codes_ || packed_codes_->group_size != weight_group) {
-    packed_codes_ = pack_activations(x_, in_, weight_group, scheme);
+    packed_codes_ = pack_activations(values(transform), in_, weight_group, scheme);
   }
   return *packed_codes_;
 }
@@ -143,19 +160,20 @@ void apply(const LoadedLinear& linear, LinearInput& x, std::span<float> y) {
   const std::int64_t tokens = x.tokens();
   CHECK(x.in() == linear.in && std::ssize(y) == tokens * linear.out);
   if (!linear.packed && !linear.arranged) {
-    linear_product({x.values().data(), tokens, linear.in, linear.in},
+    linear_product({x.values(linear.transform).data(), tokens, linear.in, linear.in},
                    {linear.weight.data(), linear.out, linear.in, linear.in},
                    linear.bias.empty() ? nullptr : linear.bias.data(),
                    {y.data(), tokens, linear.out, linear.out});
     return;
   }
   if (linear.packed) {
-    reference_product(x.codes(linear.activation), *linear.packed, y);
+    reference_product(x.codes(linear.transform, linear.activation), *linear.packed, y);
   } else if (linear.activation.quantized()) {
-    packed_product(linear.isa, x.codes(linear.activation, linear.arranged->group_size),
+    packed_product(linear.isa,
+                   x.codes(linear.transform, linear.activation, linear.arranged->group_size),
                    *linear.arranged, y);
   } else {
-    packed_product(linear.isa, x.values(), *linear.arranged, y);
+    packed_product(linear.isa, x.values(linear.transform), *linear.arranged, y);
   }
   add_bias(linear, y);
 }
@@ -166,7 +184,7 @@ void apply_all(std::span<const LinearOutput> outputs, LinearInput& x) {
       std::all_of(outputs.begin(), outputs.end(), [&](const LinearOutput& output) {
         const LoadedLinear& other = *output.linear;
         return first.arranged && other.arranged && other.isa == first.isa &&
-               other.activation == first.activation &&
+               other.activation == first.activation && other.transform == first.transform &&
                (!first.activation.quantized() ||
                 other.arranged->group_size == first.arranged->group_size);
       });
@@ -180,9 +198,11 @@ void apply_all(std::span<const LinearOutput> outputs, LinearInput& x) {
     products.push_back({&*output.linear->arranged, output.y});
   }
   if (first.activation.quantized()) {
-    packed_product(first.isa, x.codes(first.activation, first.arranged->group_size), products);
+    packed_product(first.isa,
+                   x.codes(first.transform, first.activation, first.arranged->group_size),
+                   products);
   } else {
-    packed_product(first.isa, x.values(), products);
+    packed_product(first.isa, x.values(first.transform), products);
   }
   for (const LinearOutput& output : outputs) add_bias(*output.linear, output.y);
 }

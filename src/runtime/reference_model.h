@@ -23,7 +23,8 @@
 
 namespace lowbit {
 
-// A linear as the checkpoint has it: float, or packed with its activation scheme.
+// A linear as the checkpoint has it: float, or packed with its activation scheme and, where its
+// weight is stored transformed, the transform that its input needs.
 struct LoadedLinear {
   std::int64_t out = 0;
   std::int64_t in = 0;
@@ -33,6 +34,7 @@ struct LoadedLinear {
   std::optional<PackedWeight> arranged;     // for the kernels
   Isa isa = Isa::reference;                 // of the kernels
   ActivationScheme activation;
+  InputTransform transform;
   std::vector<float> bias;  // [out] or empty
 };
 // How long a linear stays in memory. One that is passed through once is decoded to float32 where it

@@ -81,6 +81,14 @@ class PackedModel : public testing::Test {
   void set_config(const OrderedJson& json) const {
     ASSERT_TRUE(write_whole(real_file_system(), folder() / "config.json", json.dump()));
   }
+  void transform_inputs_of_down_proj(std::int64_t size) const {
+    OrderedJson json = config();
+    json["quantization_config"]["transform_config"]["config_groups"]["hadamard"] = {
+        {"type", "hadamard"},
+        {"head_dim", size},
+        {"apply", {{{"targets", {"re:.*down_proj$"}}, {"location", "input"}}}}};
+    set_config(json);
+  }
   void record_sum() const {
     OrderedJson json = config();
     json["lowbit"]["files"]["model.safetensors"] =
@@ -242,6 +250,22 @@ TEST_F(Inspect, ListsAPackedEmbedding) {
   EXPECT_EQ(inspection->problem, "");
   EXPECT_THAT(inspection_text(*inspection), HasSubstr("model.embed_tokens"));
   EXPECT_EQ(inspection->linears.size(), 15U);
+}
+
+TEST_F(Inspect, TellsATransformOfTheInput) {
+  transform_inputs_of_down_proj(64);
+  const Inspection inspection = inspect(real_file_system(), folder()).value();
+  EXPECT_EQ(inspection.problem, "");
+  EXPECT_THAT(inspection_text(inspection), HasSubstr("W3 g32 asym, A16, H64"));
+  EXPECT_EQ(inspection_json(inspection)["packed_linears"][0]["scheme"], "W3 g32 asym, A16, H64");
+}
+
+TEST_F(Verify, FindsATransformThatDoesNotDivideItsRow) {
+  transform_inputs_of_down_proj(64);
+  EXPECT_THAT(problems(), ElementsAre());
+  transform_inputs_of_down_proj(128);
+  EXPECT_THAT(problems(), ElementsAre("packed/bad-config", "packed/bad-config"));
+  EXPECT_THAT(inspect(real_file_system(), folder())->problem, HasSubstr("blocks of 128"));
 }
 
 TEST_F(Inspect, ListsTheTensorsOfAFileAlone) {

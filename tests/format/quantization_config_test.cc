@@ -145,7 +145,6 @@ TEST(QuantizationConfig, RefusesByNameWhatItCannotCompute) {
       {"/quantization_status", R"("frozen")", "packed/unsupported-method"},
       {"/kv_cache_scheme", R"({"num_bits": 8, "type": "float"})", "packed/unsupported-method"},
       {"/sparsity_config", R"({"format": "sparse-bitmask"})", "packed/unsupported-method"},
-      {"/transform_config", R"({"config_groups": {"R1": {}}})", "packed/unsupported-method"},
       {"/ignore", "[3]", "packed/bad-config"},
       {"/surprise", "{}", "packed/bad-config"},
       {"", "[]", "packed/bad-config"}};

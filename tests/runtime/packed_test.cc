@@ -2,9 +2,11 @@
 // is the format's reference product.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <numeric>
 #include <random>
 
+#include "kernels/hadamard.h"
 #include "runtime/altered_model.h"
 #include "runtime/linear.h"
 
@@ -39,8 +41,9 @@ struct PackedPair {
   test::AlteredModel decoded{"qwen2"};  // float weights with the same values
 };
 
-// Every linear but one v_proj, which stays float.
-void fill(PackedPair& pair, const LinearScheme& scheme) {
+// Every linear but one v_proj, which stays float. With `turned`, each input and weight is rotated
+// by the largest Hadamard matrix that fits.
+void fill(PackedPair& pair, LinearScheme scheme, bool turned = false) {
   const auto model = test::open_model(test::model_folder("qwen2"));
   std::vector<BlockSpec> blocks = {model.spec().block(0), model.spec().block(1)};
   QuantizationMap map;
@@ -49,9 +52,13 @@ void fill(PackedPair& pair, const LinearScheme& scheme) {
     names.push_back(linear->name);
     if (linear->name == "model.layers.1.self_attn.v_proj") continue;
     const std::string name = linear->name + ".weight";
-    const auto weight = model.checkpoint().floats(name, {linear->out, linear->in}).value();
+    auto weight = model.checkpoint().floats(name, {linear->out, linear->in}).value();
+    scheme.transform.hadamard = turned ? hadamard_size(linear->in) : 0;
+    if (turned) hadamard_rows(weight, scheme.transform.hadamard);
     const auto codes = rounded(weight, linear->out, linear->in, scheme.weight);
-    pair.decoded.set_floats(name, {linear->out, linear->in}, codes.dequantize());
+    std::vector<float> decoded = codes.dequantize();
+    if (turned) hadamard_rows_transposed(decoded, scheme.transform.hadamard);
+    pair.decoded.set_floats(name, {linear->out, linear->in}, decoded);
     pair.packed.tensors.erase(name);
     const PackedTensors packed(linear->name, codes);
     for (const TensorToWrite& tensor : packed.tensors()) {
@@ -90,6 +97,110 @@ TEST(PackedModel, QuantizedActivationsStayNearTheFloatOnes) {
   const auto decoded = test::logits_of(test::open_model(pair.decoded.write()), tokens);
   EXPECT_LT(test::largest_difference(packed, decoded), 0.3);
   EXPECT_GT(test::largest_difference(packed, decoded), 1e-4) << "activations were not quantized";
+}
+
+// Weights that were multiplied by H, and inputs that are: nothing but rounding changes.
+TEST(PackedModel, TransformsOfInputsUndoThoseOfWeights) {
+  const auto tokens = some_tokens();
+  for (const Isa isa : supported_isas()) {
+    setenv("LOWBIT_ISA", std::string(name_of(isa)).c_str(), 1);
+    for (const int bits : {16, 8}) {
+      PackedPair pair;
+      fill(pair, {kW4, {.bits = bits, .group_size = 16}}, true);
+      const auto model = test::open_model(pair.packed.write());
+      const std::string down = "model.layers.0.mlp.down_proj";
+      ASSERT_GT(model.quantization().find(down)->transform.hadamard, 16);
+      const auto packed = test::logits_of(model, tokens);
+      const auto decoded = test::logits_of(test::open_model(pair.decoded.write()), tokens);
+      EXPECT_LT(test::largest_difference(packed, decoded), bits == 16 ? 1e-4 : 0.3)
+          << name_of(isa) << ", activations of " << bits << " bits";
+    }
+    unsetenv("LOWBIT_ISA");
+  }
+}
+
+TEST(PackedModel, RefusesATransformThatDoesNotDivideItsRows) {
+  PackedPair pair;
+  fill(pair, {kW4, {.bits = 16}}, true);
+  const std::string size = "/quantization_config/transform_config/config_groups/hadamard_";
+  const std::string hidden = std::to_string(pair.packed.config["hidden_size"].get<int>());
+  pair.packed.config[OrderedJson::json_pointer(size + hidden + "/head_dim")] = 4096;
+  const auto opened = ReferenceModel::open(real_file_system(), pair.packed.write());
+  ASSERT_TRUE(opened.ok());
+  const std::vector<std::vector<TokenId>> windows = {some_tokens()};
+  const auto states = opened->final_states(windows, {});
+  ASSERT_FALSE(states.ok());
+  EXPECT_EQ(states.error().code, "packed/bad-config");
+}
+
+struct SmallProduct {
+  static constexpr std::int64_t kOut = 24, kIn = 96, kTokens = 5;
+  std::vector<float> x = std::vector<float>(kTokens * kIn);
+  GroupAffineWeight weight;
+
+  SmallProduct() {
+    std::mt19937 random(7);
+    std::normal_distribution<float> normal;
+    std::vector<float> values(kOut * kIn);
+    for (float& value : values) value = normal(random);
+    for (float& value : x) value = normal(random);
+    weight = rounded(values, kOut, kIn, kW4);
+  }
+
+  LoadedLinear linear(Isa isa, int activation_bits, std::int64_t hadamard) const {
+    LoadedLinear result;
+    result.out = kOut;
+    result.in = kIn;
+    result.isa = isa;
+    result.activation = {.bits = activation_bits, .group_size = 16};
+    result.transform.hadamard = hadamard;
+    if (isa != Isa::reference) {
+      result.arranged = arrange(weight);
+    } else if (activation_bits == 16) {
+      result.weight = weight.dequantize();
+    } else {
+      result.packed = weight;
+    }
+    return result;
+  }
+};
+
+// Of one input, whatever was made for the linear before: the product of the turned input, to the
+// last bit.
+TEST(PackedLinear, TurnsItsInputFirst) {
+  const SmallProduct product;
+  for (const Isa isa : supported_isas()) {
+    for (const int bits : {16, 8, 4}) {
+      LinearInput input(product.x, SmallProduct::kIn);
+      for (const std::int64_t size : {96, 32, 0, 96}) {
+        std::vector<float> turned = product.x;
+        if (size > 0) hadamard_rows(turned, size);
+        std::vector<float> y(SmallProduct::kTokens * SmallProduct::kOut), expected = y;
+        apply(product.linear(isa, bits, size), input, y);
+        apply(product.linear(isa, bits, 0), turned, expected);
+        EXPECT_EQ(y, expected) << name_of(isa) << ", A" << bits << " H" << size;
+      }
+    }
+  }
+}
+
+TEST(PackedLinear, LinearsOfOneInputMayHaveTransformsOfTheirOwn) {
+  const SmallProduct product;
+  for (const Isa isa : supported_isas()) {
+    for (const int bits : {16, 8}) {
+      for (const std::int64_t other : {96, 32, 0}) {
+        const LoadedLinear first = product.linear(isa, bits, 96);
+        const LoadedLinear second = product.linear(isa, bits, other);
+        std::vector<float> y(SmallProduct::kTokens * SmallProduct::kOut), z = y, expected = y;
+        LinearInput input(product.x, SmallProduct::kIn);
+        apply_all(std::vector<LinearOutput>{{&first, y}, {&second, z}}, input);
+        apply(first, product.x, expected);
+        EXPECT_EQ(y, expected) << name_of(isa) << ", A" << bits;
+        apply(second, product.x, expected);
+        EXPECT_EQ(z, expected) << name_of(isa) << ", A" << bits << " H" << other;
+      }
+    }
+  }
 }
 
 TEST(PackedLinear, IsTheReferenceProductPlusBias) {
