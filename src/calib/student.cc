@@ -1,20 +1,22 @@
 #include "calib/student.h"
 
+#include "calib/turn.h"
+
 namespace lowbit {
 namespace {
 
 // How many of the linears from the first on take their input alike.
 std::size_t alike(std::span<const PlannedLinear> linears, std::span<const std::size_t> which) {
   std::size_t count = 1;
-  const ActivationScheme& first = linears[which[0]].scheme.activation;
-  while (count < which.size() && linears[which[count]].scheme.activation == first) ++count;
+  const LinearScheme& first = linears[which[0]].scheme;
+  const auto same = [&](const LinearScheme& other) {
+    return other.activation == first.activation && other.transform == first.transform;
+  };
+  while (count < which.size() && same(linears[which[count]].scheme)) ++count;
   return count;
 }
 
 }  // namespace
-
-Tensor turned_input(const Tensor& x, const LinearScheme&) { return x; }
-Tensor turned_weight(const Tensor& weight, const LinearScheme&) { return weight; }
 
 TorchBlock::Products student_products(const TorchBlock& block,
                                       std::span<const PlannedLinear> linears,
@@ -28,8 +30,9 @@ TorchBlock::Products student_products(const TorchBlock& block,
     while (!which.empty()) {
       const auto together = which.first(alike(linears, which));
       which = which.subspan(together.size());
-      const ActivationScheme& scheme = linears[together[0]].scheme.activation;
-      const Tensor input = scheme.quantized() ? fake_quant_activation(x, scheme) : x;
+      const LinearScheme& scheme = linears[together[0]].scheme;
+      Tensor input = turned(x, scheme.transform);
+      if (scheme.activation.quantized()) input = fake_quant_activation(input, scheme.activation);
       if (visit && !visit(together, input)) return std::vector<Tensor>();
       for (const std::size_t linear : together) {
         Tensor y = at::matmul(input.to(type), weights[linear].t()).to(at::kFloat);

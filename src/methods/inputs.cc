@@ -7,20 +7,16 @@
 
 namespace lowbit {
 
-std::vector<PlannedLinear> with_float_inputs(std::vector<PlannedLinear> linears) {
-  for (PlannedLinear& planned : linears) planned.scheme.activation = {};
-  return linears;
-}
-
 std::vector<LinearSet> input_sets(const BlockSpec& block) {
   if (block.gate) return {{0, 1, 2}, {3}, {4, 5}, {6}};
   return {{0, 1, 2}, {3}, {4}, {5}};
 }
 
-InputQuery float_query(const BlockTask& task, std::int64_t windows) {
-  InputQuery query{.linears = with_float_inputs(task.linears), .weights = {}, .windows = windows,
-                   .wanted = {}};
+InputQuery float_query(const BlockTask& task, std::int64_t windows, Basis basis) {
+  InputQuery query{.linears = task.linears, .weights = {}, .windows = windows, .wanted = {}};
   for (std::size_t i = 0; i < task.linears.size(); ++i) {
+    query.linears[i].scheme.activation = {};
+    if (basis == Basis::source) query.linears[i].scheme.transform = {};
     query.weights.push_back(task.student.weight(i));
   }
   return query;

@@ -10,9 +10,6 @@
 
 namespace lowbit {
 
-// The same linears, but their inputs neither quantized nor rotated.
-std::vector<PlannedLinear> with_float_inputs(std::vector<PlannedLinear> linears);
-
 // The linears of the block in sets that share an input: {q, k, v}, {o}, {gate, up}, {down}.
 using LinearSet = std::vector<std::size_t>;
 std::vector<LinearSet> input_sets(const BlockSpec& block);
@@ -23,7 +20,10 @@ struct InputQuery {
   std::int64_t windows = 0;            // the first so many training windows; 0: all
   LinearSet wanted;                    // the linears that are asked about; empty: all
 };
-InputQuery float_query(const BlockTask& task, std::int64_t windows);  // float inputs and weights
+// The student's weights as they are, its inputs unquantized; `turned`: whether the rotate pass has
+// turned its weights.
+enum class Basis { source, turned };
+InputQuery float_query(const BlockTask& task, std::int64_t windows, Basis basis);
 
 // Passes windows through the block, without gradients. `measure` turns the input x [tokens, in]
 // of linears that share it into what is kept of it, for several windows at a time; `take` gets that

@@ -104,7 +104,7 @@ std::vector<Tensor> input_powers(const BlockTask& task) {
   constexpr std::int64_t kWindows = 16;
   std::vector<Tensor> sums(task.linears.size());
   measure_inputs(
-      task, float_query(task, kWindows),
+      task, float_query(task, kWindows, Basis::turned),
       [](const Tensor& x) { return Measured{x.square().mean(0)}; },
       [&](std::size_t linear, const Measured& power) {
         sums[linear] = sums[linear].defined() ? sums[linear] + power[0] : power[0];

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "calib/turn.h"
 #include "methods/inputs.h"
 #include "methods/range.h"
 
@@ -59,7 +60,7 @@ class BlockSmoother {
     const std::int64_t windows = std::min(kWindows, task_.train_windows);
     const std::int64_t tokens = std::max<std::int64_t>(1, kSampledTokens / windows);
     measure_inputs(
-        task_, float_query(task_, windows),
+        task_, float_query(task_, windows, Basis::source),
         [&](const Tensor& x) {
           const std::int64_t stride = std::max<std::int64_t>(1, x.size(0) / tokens);
           return Measured{x.abs().amax(0), x.abs().mean(0), x.slice(0, 0, x.size(0), stride).clone()};
@@ -127,8 +128,8 @@ class BlockSmoother {
     for (std::size_t k = 0; k < place.consumers.size(); ++k) {
       const std::size_t i = place.consumers[k];
       const LinearScheme& scheme = task_.linears[i].scheme;
-      const Tensor in = turned_input(input, scheme);
-      Tensor weight = turned_weight(task_.student.weight(i) * by_column, scheme);
+      const Tensor in = turned(input, scheme.transform);
+      Tensor weight = turned(task_.student.weight(i) * by_column, scheme.transform);
       if (scheme.weight.quantized()) {
         const GroupParameters p =
             choose_range(range_, weight, scheme.weight, in.square().mean(0));

@@ -8,6 +8,7 @@
 #include <tuple>
 #include <utility>
 
+#include "format/hadamard_matrix.h"
 #include "recipe/estimate.h"
 
 namespace lowbit {
@@ -99,7 +100,7 @@ Result<std::int64_t> group_size_of(const LinearSpec& linear, std::int64_t wanted
 // The scheme of one linear with a group size that divides its row.
 Result<LinearScheme> scheme_of(const Recipe& recipe, const LinearSpec& linear,
                                std::int64_t wanted) {
-  LinearScheme scheme{recipe.weights, recipe.activations};
+  LinearScheme scheme{recipe.weights, recipe.activations, {}};
   if (is_ignored(recipe, linear.name)) {
     scheme.weight.bits = 16;
     scheme.activation.bits = 16;
@@ -110,6 +111,7 @@ Result<LinearScheme> scheme_of(const Recipe& recipe, const LinearSpec& linear,
   scheme.weight.group_size = *size;
   scheme.activation.group_size = scheme.weight.group_size;
   if (scheme.weight.group_size == 0) scheme.activation.per = ActivationGranularity::token;
+  if (recipe.hadamard) scheme.transform.hadamard = hadamard_size(linear.in);
   return scheme;
 }
 
