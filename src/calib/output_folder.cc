@@ -26,44 +26,8 @@ constexpr std::array kCompanions = {"tokenizer.json",
 constexpr std::uint64_t kCompanionLimit = 256ULL << 20;
 constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr const char* kReportName = "lowbit-report.json";
-constexpr std::uint64_t kConfigLimit = 16ULL << 20;
 
 std::string step_of(std::int64_t block) { return "block " + std::to_string(block); }
-
-std::string digest_of(const Journal::Inputs& inputs) {
-  OrderedJson list = OrderedJson::array();
-  for (const auto& [name, value] : inputs) list.push_back({name, value});
-  return sha256_hex(list.dump());
-}
-
-// The digest of the run that completed this folder; empty when none did.
-Result<std::string> completed_digest(FileSystem& files, const Path& folder) {
-  if (!files.exists(folder / "config.json")) return std::string();
-  auto text = files.read(folder / "config.json", kConfigLimit);
-  if (!text) return text.error();
-  auto config = parse_ordered_json(*text);
-  if (!config) return within((folder / "config.json").string(), config.error());
-  auto info = LowbitInfo::read(*config);
-  if (!info) return info.error();
-  return *info ? (*info)->run : std::string();
-}
-
-// Removes a completed run: config.json first, so that what is left can never look complete.
-Status discard_completed(FileSystem& files, const Path& folder) {
-  auto text = files.read(folder / "config.json", kConfigLimit);
-  if (!text) return text.error();
-  auto config = parse_ordered_json(*text);
-  if (!config) return config.error();
-  auto info = LowbitInfo::read(*config);
-  if (!info) return info.error();
-  if (auto status = files.remove(folder / "config.json"); !status) return status;
-  if (!*info) return {};
-  for (const auto& [name, sum] : (*info)->files) {
-    if (name.find('/') != std::string::npos) continue;
-    if (auto status = files.remove(folder / name); !status) return status;
-  }
-  return files.sync_folder(folder);
-}
 
 TensorToWrite borrowed(const Checkpoint::Tensor& tensor) {
   return {.name = tensor.info->name,
@@ -93,13 +57,19 @@ std::vector<std::string> names_below(const Checkpoint& source, const std::string
 
 }  // namespace
 
+std::string digest_of(const Journal::Inputs& inputs) {
+  OrderedJson list = OrderedJson::array();
+  for (const auto& [name, value] : inputs) list.push_back({name, value});
+  return sha256_hex(list.dump());
+}
+
 Result<OutputFolder> OutputFolder::open(const Checkpoint& source, const Plan& plan,
                                         const Path& folder, const Journal::Inputs& inputs,
                                         bool restart) {
   FileSystem& files = source.files();
   OutputFolder output(source, plan, folder);
   output.digest_ = digest_of(inputs);
-  auto completed = completed_digest(files, folder);
+  auto completed = completed_run(files, folder);
   if (!completed) return completed.error();
   const bool journalled = files.exists(folder / ".lowbit-journal");
   if (!completed->empty() && !journalled) {
@@ -109,10 +79,7 @@ Result<OutputFolder> OutputFolder::open(const Checkpoint& source, const Plan& pl
       output.complete_ = true;
       return output;
     } else {
-      return usage_error("plan/output-not-empty",
-                         folder.string() +
-                             ": holds the result of another run (other model, recipe, text or "
-                             "options); choose another folder, or --restart to replace it");
+      return holds_other_result(folder);
     }
   }
   if (restart && journalled) {

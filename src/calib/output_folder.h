@@ -17,6 +17,9 @@
 
 namespace lowbit {
 
+// What a completed folder carries of the inputs that decided it.
+std::string digest_of(const Journal::Inputs& inputs);
+
 class OutputFolder {
  public:
   // Starts or continues a run; `restart` forgets what is there. "plan/output-not-empty": the folder

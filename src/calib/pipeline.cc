@@ -402,4 +402,11 @@ Result<QuantizeReport> run_pipeline(const Checkpoint& checkpoint, const Plan& pl
   }
 }
 
+Result<std::string> run_digest(const Checkpoint& checkpoint, const Plan& plan,
+                               const QuantizeOptions& options) {
+  const auto inputs = run_inputs(checkpoint, plan, options);
+  if (!inputs) return inputs.error();
+  return digest_of(*inputs);
+}
+
 }  // namespace lowbit

@@ -52,4 +52,8 @@ Result<QuantizeReport> run_pipeline(const Checkpoint& checkpoint, const Plan& pl
                                     const CalibrationWindows& windows,
                                     const QuantizeOptions& options, const PipelinePasses& passes);
 
+// The digest that the output of this run carries once it is complete (LowbitInfo::run).
+Result<std::string> run_digest(const Checkpoint& checkpoint, const Plan& plan,
+                               const QuantizeOptions& options);
+
 }  // namespace lowbit

@@ -16,4 +16,8 @@ Result<QuantizeReport> run_quantize(const Checkpoint&, const Plan&, const Calibr
   return calibration_available({}).error();
 }
 
+Result<std::string> run_digest_of(const Checkpoint&, const Plan&, const QuantizeOptions&) {
+  return calibration_available({}).error();
+}
+
 }  // namespace lowbit

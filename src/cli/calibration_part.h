@@ -19,4 +19,8 @@ Result<QuantizeReport> run_quantize(const Checkpoint& checkpoint, const Plan& pl
                                     const CalibrationWindows& windows,
                                     const QuantizeOptions& options);
 
+// The digest that the output of this run carries once it is complete (LowbitInfo::run).
+Result<std::string> run_digest_of(const Checkpoint& checkpoint, const Plan& plan,
+                                  const QuantizeOptions& options);
+
 }  // namespace lowbit

@@ -13,4 +13,9 @@ Result<QuantizeReport> run_quantize(const Checkpoint& checkpoint, const Plan& pl
   return quantize(checkpoint, plan, windows, options);
 }
 
+Result<std::string> run_digest_of(const Checkpoint& checkpoint, const Plan& plan,
+                                  const QuantizeOptions& options) {
+  return quantize_digest(checkpoint, plan, options);
+}
+
 }  // namespace lowbit

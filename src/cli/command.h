@@ -26,6 +26,7 @@ std::unique_ptr<Command> make_analyze_command();
 std::unique_ptr<Command> make_plan_command();
 std::unique_ptr<Command> make_quantize_command();
 std::unique_ptr<Command> make_eval_command();
+std::unique_ptr<Command> make_compare_command();
 std::unique_ptr<Command> make_run_command();
 std::unique_ptr<Command> make_chat_command();
 std::unique_ptr<Command> make_bench_command();

@@ -6,6 +6,7 @@
 
 #include "base/progress.h"
 #include "cli/command.h"
+#include "cli/evaluation_json.h"
 #include "cli/kv_option.h"
 #include "cli/output.h"
 #include "cli/table.h"
@@ -15,26 +16,6 @@
 
 namespace lowbit {
 namespace {
-
-// Windows that are sampled when --max-windows does not say how many.
-constexpr std::int64_t kSampledWindows = 16;
-
-OrderedJson measured_or_null(const std::optional<double>& value) {
-  return value ? number_or_null(*value) : OrderedJson(nullptr);
-}
-
-OrderedJson evaluation_json(const Evaluation& evaluation, const EvaluationOptions& options) {
-  return {{"perplexity", number_or_null(evaluation.perplexity)},
-          {"windows", evaluation.windows},
-          {"window_length", options.window_length},
-          {"reference_perplexity", measured_or_null(evaluation.reference_perplexity)},
-          {"kl", measured_or_null(evaluation.kl)},
-          {"kl_standard_error", measured_or_null(evaluation.kl_standard_error)},
-          {"top1_agreement", measured_or_null(evaluation.top1_agreement)},
-          {"bits_per_weight", number_or_null(evaluation.bits_per_weight)},
-          {"model_bits_per_weight", number_or_null(evaluation.model_bits_per_weight)},
-          {"seconds", number_or_null(evaluation.seconds)}};
-}
 
 std::string evaluation_table(const Evaluation& evaluation) {
   Table table({{"measure"}, {"value", Align::right}});
@@ -101,7 +82,8 @@ class EvalCommand : public Command {
     }
     Status fits = check_length(*model, reference ? &*reference : nullptr);
     if (!fits) return fits;
-    const auto windows = windows_of(*choice);
+    const auto windows =
+        evaluation_windows(model_, reference_.empty() ? model_ : reference_, *choice, options_);
     if (!windows) return windows.error();
 
     const Result<Evaluation> evaluation = [&] {
@@ -116,7 +98,8 @@ class EvalCommand : public Command {
     }();
     if (!evaluation) return evaluation.error();
     if (!json_.replaces_table()) fmt::print("{}", evaluation_table(*evaluation));
-    OrderedJson result = evaluation_json(*evaluation, options_);
+    OrderedJson result = evaluation_json(*evaluation);
+    result["window_length"] = options_.window_length;
     result["kv"] = kv_.name;
     return json_.write(result);
   }
@@ -131,20 +114,6 @@ class EvalCommand : public Command {
         fmt::format("windows of {} tokens and a model of {} positions; give a --seqlen "
                     "up to that",
                     options_.window_length, positions));
-  }
-
-  Result<std::vector<std::vector<TokenId>>> windows_of(const TextChoice& choice) const {
-    if (choice.sampled()) {
-      const std::string& sampler = reference_.empty() ? model_ : reference_;
-      const std::int64_t count = options_.max_windows > 0 ? options_.max_windows : kSampledWindows;
-      return sample_windows({sampler, count, options_.window_length, choice.self_seed.value_or(1)},
-                            "sample text");
-    }
-    const Result<std::vector<TokenId>> tokens = file_tokens(model_, choice.file);
-    if (!tokens) return tokens.error();
-    auto windows = cut_windows(*tokens, options_);
-    if (!windows) return within(choice.file, std::move(windows).error());
-    return windows;
   }
 
   std::string model_, reference_, text_;

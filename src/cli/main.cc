@@ -28,6 +28,7 @@ constexpr const char* kExamples = R"(Examples:
   lowbit plan models/tiny-llama --scheme W4A4
   lowbit quantize models/tiny-llama -o out/tiny-w4a4 --scheme W4A4 --calib self
   lowbit eval out/tiny-w4a4 --reference models/tiny-llama --text test.txt
+  lowbit compare models/tiny-llama --recipes rtn-w4a4,frm-w4a4 --calib self --text test.txt
   lowbit run out/tiny-w4a4 -p 'The river'
 
 Exit status: 0 done, 2 wrong usage, 3 bad input, 4 environment (memory, disk, permissions),
@@ -42,6 +43,7 @@ std::vector<std::unique_ptr<Command>> make_commands() {
   commands.push_back(make_plan_command());
   commands.push_back(make_quantize_command());
   commands.push_back(make_eval_command());
+  commands.push_back(make_compare_command());
   commands.push_back(make_run_command());
   commands.push_back(make_chat_command());
   commands.push_back(make_bench_command());

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "base/file.h"
+#include "cli/printable.h"
 
 namespace lowbit {
 
@@ -22,6 +23,12 @@ std::string duration_text(double seconds) {
   const std::int64_t whole = std::llround(seconds);
   if (whole < 3600) return fmt::format("{} min {:02} s", whole / 60, whole % 60);
   return fmt::format("{} h {:02} min", whole / 3600, whole / 60 % 60);
+}
+
+void print_notices(const std::vector<std::string>& notices, const std::string& place) {
+  for (const std::string& notice : notices) {
+    fmt::print(stderr, "lowbit: note: {}\n", printable(place + notice));
+  }
 }
 
 void JsonOutput::declare(CLI::App& app) {

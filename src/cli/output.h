@@ -4,6 +4,7 @@
 #include <CLI/App.hpp>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "io/json.h"
@@ -12,6 +13,9 @@ namespace lowbit {
 
 std::string size_text(std::uint64_t bytes);  // "12.3 MB"
 std::string duration_text(double seconds);   // "4.2 s", "3 min 05 s"
+
+// A line on standard error for each; `place`: what it is about, "block 3: ".
+void print_notices(const std::vector<std::string>& notices, const std::string& place);
 
 // `--json [FILE]`: as JSON to a file, or alone on standard output.
 struct JsonOutput {

@@ -33,12 +33,6 @@ std::string blocks_table(const QuantizeReport& report) {
   return table.render();
 }
 
-void print_notices(const std::vector<std::string>& notices, const std::string& place) {
-  for (const std::string& notice : notices) {
-    fmt::print(stderr, "lowbit: note: {}{}\n", place, printable(notice));
-  }
-}
-
 void print_report(const QuantizeReport& report, const std::string& output) {
   if (report.already_complete) {
     fmt::print("{}: already holds the result of this run; nothing to do\n", printable(output));

@@ -7,13 +7,7 @@
 
 namespace lowbit {
 
-void RecipeOptions::declare(CLI::App& app) {
-  CLI::Option* by_name = app.add_option(
-      "--recipe", recipe,
-      fmt::format("A recipe file (.toml), or one of: {}", fmt::join(built_in_recipes(), ", ")));
-  CLI::Option* by_scheme =
-      app.add_option("--scheme", scheme, "The default recipe of a scheme: W4A16, W4A4, W3A3, ...");
-  by_scheme->excludes(by_name);
+void RecipeChanges::declare(CLI::App& app) {
   app.add_option("--set", assignments,
                  "Change a key of the recipe, e.g. learn.epochs=2 (repeatable)")
       ->type_name("KEY=VALUE")
@@ -21,6 +15,28 @@ void RecipeOptions::declare(CLI::App& app) {
   app.add_option("--nsamples", windows, "Calibration windows (calibration.windows)");
   app.add_option("--seqlen", length, "Tokens of a calibration window (calibration.length)");
   app.add_option("--seed", seed, "Seed of all that is random (calibration.seed)");
+}
+
+Status RecipeChanges::apply(Recipe& recipe) const {
+  std::vector<std::string> changes = assignments;
+  if (windows) changes.push_back(fmt::format("calibration.windows={}", *windows));
+  if (length) changes.push_back(fmt::format("calibration.length={}", *length));
+  if (seed) changes.push_back(fmt::format("calibration.seed={}", *seed));
+  for (const std::string& change : changes) {
+    const Status set = set_recipe_key(recipe, change);
+    if (!set) return set;
+  }
+  return {};
+}
+
+void RecipeOptions::declare(CLI::App& app) {
+  CLI::Option* by_name = app.add_option(
+      "--recipe", recipe,
+      fmt::format("A recipe file (.toml), or one of: {}", fmt::join(built_in_recipes(), ", ")));
+  CLI::Option* by_scheme =
+      app.add_option("--scheme", scheme, "The default recipe of a scheme: W4A16, W4A4, W3A3, ...");
+  by_scheme->excludes(by_name);
+  changes.declare(app);
 }
 
 Result<Recipe> RecipeOptions::load() const {
@@ -36,14 +52,8 @@ Result<Recipe> RecipeOptions::load() const {
   Result<Recipe> loaded = load_recipe(real_file_system(), wanted);
   if (!loaded) return loaded;
 
-  std::vector<std::string> changes = assignments;
-  if (windows) changes.push_back(fmt::format("calibration.windows={}", *windows));
-  if (length) changes.push_back(fmt::format("calibration.length={}", *length));
-  if (seed) changes.push_back(fmt::format("calibration.seed={}", *seed));
-  for (const std::string& change : changes) {
-    const Status set = set_recipe_key(*loaded, change);
-    if (!set) return set.error();
-  }
+  const Status changed = changes.apply(*loaded);
+  if (!changed) return changed.error();
   return loaded;
 }
 

@@ -54,6 +54,18 @@ Windows run_of_windows(const std::vector<TokenId>& tokens, std::int64_t begin, s
   return windows;
 }
 
+std::uint64_t seed_of(const TextChoice& choice, const CalibrationSpec& spec) {
+  return choice.self_seed.value_or(static_cast<std::uint64_t>(spec.seed));
+}
+
+Journal::Inputs text_input(std::string fingerprint) {
+  return {{"calibration text", std::move(fingerprint)}};
+}
+
+Journal::Inputs sampled_input(std::uint64_t seed) {
+  return text_input(fmt::format("self:{}", seed));
+}
+
 Result<CalibrationText> sampled_calibration(const std::string& model_folder,
                                             const CalibrationSpec& spec, std::uint64_t seed) {
   CalibrationText text;
@@ -68,7 +80,7 @@ Result<CalibrationText> sampled_calibration(const std::string& model_folder,
     if (!validation) return std::move(validation).error();
     text.windows.validation = std::move(*validation);
   }
-  text.inputs.emplace_back("calibration text", fmt::format("self:{}", seed));
+  text.inputs = sampled_input(seed);
   return text;
 }
 
@@ -120,6 +132,20 @@ Result<Windows> sample_windows(const SampledWindows& wanted, const std::string& 
   return windows;
 }
 
+Result<Windows> evaluation_windows(const std::string& model_folder, const std::string& sampler,
+                                   const TextChoice& choice, const EvaluationOptions& options) {
+  if (choice.sampled()) {
+    const std::int64_t count = options.max_windows > 0 ? options.max_windows : kSampledWindows;
+    return sample_windows({sampler, count, options.window_length, choice.self_seed.value_or(1)},
+                          "sample text");
+  }
+  const Result<std::vector<TokenId>> tokens = file_tokens(model_folder, choice.file);
+  if (!tokens) return tokens.error();
+  auto windows = cut_windows(*tokens, options);
+  if (!windows) return within(choice.file, std::move(windows).error());
+  return windows;
+}
+
 Result<CalibrationText> cut_calibration(const std::vector<TokenId>& tokens,
                                         const CalibrationSpec& spec, const std::string& source) {
   const std::int64_t there = std::ssize(tokens) / spec.length;
@@ -146,17 +172,21 @@ Result<CalibrationText> cut_calibration(const std::vector<TokenId>& tokens,
 
 Result<CalibrationText> calibration_text(const std::string& model_folder, const TextChoice& choice,
                                          const CalibrationSpec& spec) {
-  if (choice.sampled()) {
-    const auto seed = static_cast<std::uint64_t>(spec.seed);
-    return sampled_calibration(model_folder, spec, choice.self_seed.value_or(seed));
-  }
+  if (choice.sampled()) return sampled_calibration(model_folder, spec, seed_of(choice, spec));
   const Result<std::string> content = read_text(choice.file);
   if (!content) return content.error();
   const Result<std::vector<TokenId>> tokens = tokens_of(model_folder, choice.file, *content);
   if (!tokens) return tokens.error();
   Result<CalibrationText> text = cut_calibration(*tokens, spec, choice.file);
-  if (text) text->inputs.emplace_back("calibration text", sha256_hex(*content));
+  if (text) text->inputs = text_input(sha256_hex(*content));
   return text;
+}
+
+Result<Journal::Inputs> calibration_inputs(const TextChoice& choice, const CalibrationSpec& spec) {
+  if (choice.sampled()) return sampled_input(seed_of(choice, spec));
+  const Result<std::string> content = read_text(choice.file);
+  if (!content) return content.error();
+  return text_input(sha256_hex(*content));
 }
 
 }  // namespace lowbit

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "calib/quantize.h"
+#include "eval/evaluate.h"
 #include "io/journal.h"
 #include "recipe/recipe.h"
 #include "text/tokenizer.h"
@@ -38,6 +39,14 @@ struct SampledWindows {
 Result<std::vector<std::vector<TokenId>>> sample_windows(const SampledWindows& wanted,
                                                          const std::string& label);
 
+// The windows that a model is measured on. Sampled by `sampler` where that is asked for, 16 when
+// `options` does not say how many; cut from the file's tokens else.
+Result<std::vector<std::vector<TokenId>>> evaluation_windows(const std::string& model_folder,
+                                                             const std::string& sampler,
+                                                             const TextChoice& choice,
+                                                             const EvaluationOptions& options);
+inline constexpr std::int64_t kSampledWindows = 16;
+
 // Training windows first, validation after them in the text; when the text is short there are fewer
 // validation windows and a notice. What decides the windows goes to `inputs`, for the journal.
 struct CalibrationText {
@@ -47,7 +56,9 @@ struct CalibrationText {
 };
 Result<CalibrationText> calibration_text(const std::string& model_folder, const TextChoice& choice,
                                          const CalibrationSpec& spec);
-// The same from tokens that are there.
+// The inputs alone, without sampling or cutting a window.
+Result<Journal::Inputs> calibration_inputs(const TextChoice& choice, const CalibrationSpec& spec);
+// The text from tokens that are there.
 Result<CalibrationText> cut_calibration(const std::vector<TokenId>& tokens,
                                         const CalibrationSpec& spec, const std::string& source);
 

@@ -14,6 +14,7 @@ namespace lowbit {
 namespace {
 
 using Windows = std::span<const std::vector<TokenId>>;
+using Clock = std::chrono::steady_clock;
 
 // Logits of this many bytes are in memory at a time, for each model.
 constexpr std::int64_t kLogitsBytes = std::int64_t{64} << 20;
@@ -148,6 +149,51 @@ Evaluation summarize(std::span<const WindowScore> scores, bool with_reference) {
   return result;
 }
 
+// One step is one window through one block, or through the head.
+std::int64_t own_steps(const ReferenceModel& model, Windows windows) {
+  return std::ssize(windows) * (model.spec().blocks + 1);
+}
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Inputs are checked; a pass without a model is no reference.
+Result<Evaluation> measure(const ReferenceModel& model, const ReferencePass& reference,
+                           Windows windows, const ReferenceModel::Progress& on_block, KvType kv) {
+  const auto start = Clock::now();
+  const auto bits = bits_per_weight(model);
+  if (!bits) return bits.error();
+  const auto report = [&](std::int64_t done) {
+    if (on_block) on_block(done, own_steps(model, windows));
+  };
+  const auto states = model.final_states(
+      windows, [&](auto done, auto) { report(done); }, kv);
+  if (!states) return states.error();
+
+  std::vector<WindowScore> scores;
+  for (std::size_t w = 0; w < windows.size(); ++w) {
+    if (interrupted()) return Error{ErrorKind::interrupted, "eval/interrupted", "interrupted"};
+    Side other;
+    if (reference.model != nullptr) other = {reference.model, reference.states[w]};
+    const auto score = score_window({&model, (*states)[w]}, other, windows[w]);
+    if (!score) return score.error();
+    if (!std::isfinite(score->loss + score->reference_loss + score->kl)) {
+      return bad_input("eval/non-finite",
+                       fmt::format("{}: window {}: the logits are not finite; the checkpoint is "
+                                   "damaged",
+                                   model.checkpoint().folder().string(), w));
+    }
+    scores.push_back(*score);
+    report(std::ssize(windows) * model.spec().blocks + std::ssize(scores));
+  }
+  Evaluation result = summarize(scores, reference.model != nullptr);
+  result.bits_per_weight = bits->linears;
+  result.model_bits_per_weight = bits->model;
+  result.seconds = seconds_since(start);
+  return result;
+}
+
 }  // namespace
 
 Result<std::vector<std::vector<TokenId>>> cut_windows(std::span<const TokenId> tokens,
@@ -162,7 +208,7 @@ Result<std::vector<std::vector<TokenId>>> cut_windows(std::span<const TokenId> t
   if (count == 0) {
     return bad_input("eval/text-too-short",
                      fmt::format("the text has {} tokens, one window needs {}; give a longer text "
-                                 "or a smaller --seqlen",
+                                 "or shorter windows",
                                  tokens.size(), length));
   }
   std::vector<std::vector<TokenId>> windows;
@@ -172,51 +218,42 @@ Result<std::vector<std::vector<TokenId>>> cut_windows(std::span<const TokenId> t
   return windows;
 }
 
+Result<ReferencePass> pass_reference(const ReferenceModel& reference, Windows windows,
+                                     const ReferenceModel::Progress& on_block) {
+  auto states = reference.final_states(windows, on_block);
+  if (!states) return std::move(states).error();
+  return ReferencePass{.model = &reference, .states = std::move(*states)};
+}
+
+Result<Evaluation> evaluate(const ReferenceModel& model, const ReferencePass& reference,
+                            Windows windows, const ReferenceModel::Progress& on_block, KvType kv) {
+  if (Status status = check_inputs(model, reference.model, windows); !status) {
+    return std::move(status).error();
+  }
+  return measure(model, reference, windows, on_block, kv);
+}
+
 Result<Evaluation> evaluate(const ReferenceModel& model, const ReferenceModel* reference,
                             Windows windows, const ReferenceModel::Progress& on_block, KvType kv) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   if (Status status = check_inputs(model, reference, windows); !status) {
     return std::move(status).error();
   }
-  const auto bits = bits_per_weight(model);
-  if (!bits) return bits.error();
-
-  // One step is one window through one block, or through the head.
   const std::int64_t count = std::ssize(windows);
-  const std::int64_t own_steps = count * model.spec().blocks;
   const std::int64_t other_steps = reference != nullptr ? count * reference->spec().blocks : 0;
+  const std::int64_t all_steps = other_steps + own_steps(model, windows);
   const auto report = [&](std::int64_t done) {
-    if (on_block) on_block(done, own_steps + other_steps + count);
+    if (on_block) on_block(done, all_steps);
   };
-  const auto states = model.final_states(
-      windows, [&](auto done, auto) { report(done); }, kv);
-  if (!states) return states.error();
-  Result<std::vector<std::vector<float>>> expected = std::vector<std::vector<float>>{};
+  ReferencePass pass;
   if (reference != nullptr) {
-    expected = reference->final_states(windows, [&](auto done, auto) { report(own_steps + done); });
-    if (!expected) return expected.error();
+    auto passed = pass_reference(*reference, windows, [&](auto done, auto) { report(done); });
+    if (!passed) return std::move(passed).error();
+    pass = std::move(*passed);
   }
-
-  std::vector<WindowScore> scores;
-  for (std::size_t w = 0; w < windows.size(); ++w) {
-    if (interrupted()) return Error{ErrorKind::interrupted, "eval/interrupted", "interrupted"};
-    Side other;
-    if (reference != nullptr) other = {reference, (*expected)[w]};
-    const auto score = score_window({&model, (*states)[w]}, other, windows[w]);
-    if (!score) return score.error();
-    if (!std::isfinite(score->loss + score->reference_loss + score->kl)) {
-      return bad_input("eval/non-finite",
-                       fmt::format("{}: window {}: the logits are not finite; the checkpoint is "
-                                   "damaged",
-                                   model.checkpoint().folder().string(), w));
-    }
-    scores.push_back(*score);
-    report(own_steps + other_steps + std::ssize(scores));
-  }
-  Evaluation result = summarize(scores, reference != nullptr);
-  result.bits_per_weight = bits->linears;
-  result.model_bits_per_weight = bits->model;
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  auto result = measure(
+      model, pass, windows, [&](auto done, auto) { report(other_steps + done); }, kv);
+  if (result) result->seconds = seconds_since(start);
   return result;
 }
 

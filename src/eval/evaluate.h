@@ -41,6 +41,20 @@ Result<Evaluation> evaluate(const ReferenceModel& model, const ReferenceModel* r
                             std::span<const std::vector<TokenId>> windows,
                             const ReferenceModel::Progress& on_block, KvType kv = KvType::f32);
 
+// A reference's pass through the windows, made once where several models are measured against it.
+// Refers to the model; in memory: 4 bytes x hidden for each token.
+struct ReferencePass {
+  const ReferenceModel* model = nullptr;
+  std::vector<std::vector<float>> states;  // final ones of each window, [tokens, hidden]
+};
+Result<ReferencePass> pass_reference(const ReferenceModel& reference,
+                                     std::span<const std::vector<TokenId>> windows,
+                                     const ReferenceModel::Progress& on_block);
+// As above, with the pass of these windows.
+Result<Evaluation> evaluate(const ReferenceModel& model, const ReferencePass& reference,
+                            std::span<const std::vector<TokenId>> windows,
+                            const ReferenceModel::Progress& on_block, KvType kv = KvType::f32);
+
 // Bits that a checkpoint stores for each weight: of its block linears, by which methods are
 // compared, and of those with the embedding and the head, by which a model fits a machine or not.
 // Norms and biases are not counted.

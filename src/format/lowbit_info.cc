@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "format/packed_checkpoint.h"
+#include "io/limits.h"
 
 namespace lowbit {
 namespace {
@@ -88,6 +89,40 @@ OrderedJson LowbitInfo::json(const QuantizationMap& quantization) const {
   }
   if (!files.empty()) result["files"] = files;
   return result;
+}
+
+namespace {
+
+Result<std::optional<LowbitInfo>> info_of(FileSystem& files, const Path& folder) {
+  const Path path = folder / "config.json";
+  if (!files.exists(path)) return std::optional<LowbitInfo>();
+  const auto text = files.read(path, kMaxConfigBytes);
+  if (!text) return text.error();
+  const auto config = parse_ordered_json(*text);
+  if (!config) return within(path.string(), config.error());
+  auto info = LowbitInfo::read(*config);
+  if (!info) return within(folder.string(), std::move(info).error());
+  return info;
+}
+
+}  // namespace
+
+Result<std::string> completed_run(FileSystem& files, const Path& folder) {
+  auto info = info_of(files, folder);
+  if (!info) return std::move(info).error();
+  return *info ? (*info)->run : std::string();
+}
+
+Status discard_completed(FileSystem& files, const Path& folder) {
+  const auto info = info_of(files, folder);
+  if (!info) return info.error();
+  if (auto status = files.remove(folder / "config.json"); !status) return status;
+  if (!*info) return {};
+  for (const auto& [name, sum] : (*info)->files) {
+    if (name.find('/') != std::string::npos) continue;
+    if (auto status = files.remove(folder / name); !status) return status;
+  }
+  return files.sync_folder(folder);
 }
 
 }  // namespace lowbit

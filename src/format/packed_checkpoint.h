@@ -146,4 +146,9 @@ struct LowbitInfo {
   OrderedJson json(const QuantizationMap& quantization) const;
 };
 
+// The fingerprint of the run that completed this folder; empty when none of ours did.
+Result<std::string> completed_run(FileSystem& files, const Path& folder);
+// Removes the files of a completed run, config.json first: what is left can never look complete.
+Status discard_completed(FileSystem& files, const Path& folder);
+
 }  // namespace lowbit

@@ -33,4 +33,9 @@ Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
   return run_pipeline(checkpoint, plan, windows, options, passes);
 }
 
+Result<std::string> quantize_digest(const Checkpoint& checkpoint, const Plan& plan,
+                                    const QuantizeOptions& options) {
+  return run_digest(checkpoint, plan, options);
+}
+
 }  // namespace lowbit

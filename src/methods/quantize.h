@@ -13,4 +13,8 @@ Status check_device(const std::string& name);
 Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
                                 const CalibrationWindows& windows, const QuantizeOptions& options);
 
+// The digest that the output of this run carries once it is complete (LowbitInfo::run).
+Result<std::string> quantize_digest(const Checkpoint& checkpoint, const Plan& plan,
+                                    const QuantizeOptions& options);
+
 }  // namespace lowbit

@@ -100,4 +100,11 @@ Status check_feasible(const Plan& plan, FileSystem& files, const Path& output) {
   return status;
 }
 
+Error holds_other_result(const Path& output) {
+  return usage_error("plan/output-not-empty",
+                     output.string() +
+                         ": holds the result of another run (other model, recipe, text or "
+                         "options); choose another folder, or --restart to replace it");
+}
+
 }  // namespace lowbit

@@ -64,4 +64,7 @@ Result<Plan> make_plan(const Checkpoint& checkpoint, const Recipe& recipe, PlanO
 // model's.
 Status check_feasible(const Plan& plan, FileSystem& files, const Path& output);
 
+// "plan/output-not-empty" for a folder that holds the result of a run with other inputs.
+Error holds_other_result(const Path& output);
+
 }  // namespace lowbit

@@ -109,6 +109,23 @@ TEST(Evaluate, DoesNotDependOnTheOrderOfWindows) {
   EXPECT_EQ(before.top1_agreement, after.top1_agreement);
 }
 
+TEST(Evaluate, MeasuresSeveralModelsAgainstOnePassOfTheReference) {
+  const auto reference = test::open_model(test::model_folder("llama2"));
+  const auto pass = pass_reference(reference, some_windows(), {});
+  ASSERT_TRUE(pass.ok());
+  for (const char* name : {"mistral-window", "llama2"}) {
+    const auto model = test::open_model(test::model_folder(name));
+    const auto alone = evaluated(model, &reference, some_windows());
+    const auto beside = evaluate(model, *pass, some_windows(), {});
+    ASSERT_TRUE(beside.ok());
+    EXPECT_EQ(beside->perplexity, alone.perplexity);
+    EXPECT_EQ(beside->reference_perplexity, alone.reference_perplexity);
+    EXPECT_EQ(beside->kl, alone.kl);
+    EXPECT_EQ(beside->kl_standard_error, alone.kl_standard_error);
+    EXPECT_EQ(beside->top1_agreement, alone.top1_agreement);
+  }
+}
+
 TEST(Evaluate, LeavesOutWhatNeedsAReference) {
   const auto model = test::open_model(test::model_folder("opt"));
   const Evaluation result = evaluated(model, nullptr, some_windows());
