@@ -48,10 +48,11 @@ LOWBIT_INLINE void store8(float* to, Floats8 values) { std::memcpy(to, &values, 
 
 // The first three steps of the Walsh transform, within eight lanes.
 LOWBIT_INLINE Floats8 walsh8(Floats8 x) {
-  using Lanes = std::int32_t __attribute__((vector_size(32)));
-  x = __builtin_shuffle(x, Lanes{1, 0, 3, 2, 5, 4, 7, 6}) + x * Floats8{1, -1, 1, -1, 1, -1, 1, -1};
-  x = __builtin_shuffle(x, Lanes{2, 3, 0, 1, 6, 7, 4, 5}) + x * Floats8{1, 1, -1, -1, 1, 1, -1, -1};
-  return __builtin_shuffle(x, Lanes{4, 5, 6, 7, 0, 1, 2, 3}) +
+  x = __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6) +
+      x * Floats8{1, -1, 1, -1, 1, -1, 1, -1};
+  x = __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5) +
+      x * Floats8{1, 1, -1, -1, 1, 1, -1, -1};
+  return __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3) +
          x * Floats8{1, 1, 1, 1, -1, -1, -1, -1};
 }
 

@@ -8,6 +8,7 @@
 
 #include "kernels/hadamard.h"
 #include "runtime/altered_model.h"
+#include "runtime/generate.h"
 #include "runtime/linear.h"
 
 namespace lowbit {
@@ -117,6 +118,18 @@ TEST(PackedModel, TransformsOfInputsUndoThoseOfWeights) {
     }
     unsetenv("LOWBIT_ISA");
   }
+}
+
+// By the engine, a token at a time.
+TEST(PackedModel, GeneratesWithTransformsWhatTheDecodedGenerates) {
+  PackedPair pair;
+  fill(pair, {kW4, {.bits = 16}}, true);
+  const SamplingOptions greedy = {
+      .sequences = 1, .length = 12, .rule = {.temperature = 0}, .seed = 1, .prompt = {3, 4, 5}};
+  const auto found = generate(test::open_model(pair.packed.write()), greedy, {});
+  const auto expected = generate(test::open_model(pair.decoded.write()), greedy, {});
+  ASSERT_TRUE(found.ok() && expected.ok());
+  EXPECT_EQ(*found, *expected);
 }
 
 TEST(PackedModel, RefusesATransformThatDoesNotDivideItsRows) {
