@@ -23,41 +23,45 @@ struct GroupCodes {
   std::int32_t offset = 0;  // centered = stored + offset
 };
 
-constexpr std::int64_t kLanes = 16;
-
 struct Extremes {
   float low, high;
   bool finite;
 };
 
-// Plain loops over sixteen lanes, which the compiler turns into vectors of any width; written in
-// vectors of sixteen floats, it keeps them in memory where registers are narrower.
+// Eight lanes: wider vectors are kept in memory where registers are narrower.
+struct LaneExtremes {
+  Floats8 low, high;
+  Floats8 nothing;  // NaN where a value is not finite
+
+  LOWBIT_INLINE void take(Floats8 value) {
+    low = min_of(value, low);
+    high = max_of(value, high);
+    nothing += value * 0.0F;
+  }
+};
+
 LOWBIT_CLONES
 Extremes extremes(const float* x, std::int64_t size) {
-  float lows[kLanes], highs[kLanes], nothing[kLanes];
-  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-    lows[lane] = highs[lane] = x[0];
-    nothing[lane] = 0.0F;  // NaN where a value is not finite
-  }
+  constexpr std::int64_t kLanes = 8;
+  const Floats8 first = Floats8{} + x[0];
+  LaneExtremes even{first, first, {}}, odd = even;  // one would wait for itself
+  Floats8 value = first;
   std::int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-      const float value = x[i + lane];
-      lows[lane] = value < lows[lane] ? value : lows[lane];
-      highs[lane] = value > highs[lane] ? value : highs[lane];
-      nothing[lane] += value * 0.0F;
-    }
+  for (; i + 2 * kLanes <= size; i += 2 * kLanes) {
+    std::memcpy(&value, x + i, sizeof(value));
+    even.take(value);
+    std::memcpy(&value, x + i + kLanes, sizeof(value));
+    odd.take(value);
   }
-  for (; i < size; ++i) {
-    lows[0] = x[i] < lows[0] ? x[i] : lows[0];
-    highs[0] = x[i] > highs[0] ? x[i] : highs[0];
-    nothing[0] += x[i] * 0.0F;
-  }
-  Extremes all{lows[0], highs[0], true};
-  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-    all.low = lows[lane] < all.low ? lows[lane] : all.low;
-    all.high = highs[lane] > all.high ? highs[lane] : all.high;
-    all.finite = all.finite && nothing[lane] == 0.0F;
+  for (; i < size; ++i) even.take(Floats8{} + x[i]);
+  even.take(odd.low);
+  even.take(odd.high);
+  even.nothing += odd.nothing;
+  Extremes all{even.low[0], even.high[0], even.nothing[0] == 0.0F};
+  for (int lane = 1; lane < kLanes; ++lane) {
+    all.low = even.low[lane] < all.low ? even.low[lane] : all.low;
+    all.high = even.high[lane] > all.high ? even.high[lane] : all.high;
+    all.finite = all.finite && even.nothing[lane] == 0.0F;
   }
   return all;
 }
@@ -181,10 +185,10 @@ PackedActivations split_activations(std::span<const float> x, std::int64_t in,
   PackedActivations split{.tokens = kParts * tokens,
                           .in = in,
                           .group_size = group_size,
-                          .codes = std::vector<std::int8_t>(kParts * x.size()),
-                          .scales = std::vector<float>(entries),
-                          .sums = std::vector<std::int32_t>(entries),
-                          .offsets = std::vector<std::int32_t>(entries)};
+                          .codes = AlignedVector<std::int8_t>(kParts * x.size()),
+                          .scales = AlignedVector<float>(entries),
+                          .sums = AlignedVector<std::int32_t>(entries),
+                          .offsets = AlignedVector<std::int32_t>(entries, 0)};
   for (std::int64_t at = 0; at < tokens * groups; ++at) {
     const std::int64_t token = at / groups;
     const std::int64_t group = at % groups;
