@@ -44,6 +44,7 @@ class TilePanels : PanelParts<V> {
   static constexpr std::int64_t kBlockTokens = 256;   // whole passes
   static constexpr std::int64_t kBlockInputs = 4096;  // of whole groups, at least one
   static constexpr std::int64_t kStripPanels = 4;     // whole quads
+  static constexpr std::int64_t kTokensADot = 4;      // scaled after it; a group of 128 has 8 dots
 
   template <int kBits>
   static constexpr bool kCentered = kBits <= 4;
@@ -80,7 +81,7 @@ class TilePanels : PanelParts<V> {
   };
 
   struct alignas(64) Sums {
-    std::int32_t of[2][2][kTileTokens * 16];  // [tile of tokens][panel]
+    std::int32_t of[2 * kTileTokens][2][16];  // [token][panel]
   };
   struct alignas(64) Results {
     float of[kPassTokens][kStripPanels][16];
@@ -113,6 +114,12 @@ class TilePanels : PanelParts<V> {
     return b.tiles + tile * b.steps * kTileTokens * b.step;
   }
 
+  // Zeros from nowhere. A call of memcpy would take longer than 64 bytes do.
+  static void copy_step(const std::int8_t* from, std::int64_t step, std::int8_t* to) {
+    if (step == 64) return V::store(to, from != nullptr ? V::load(from) : V::splat(0));
+    for (std::int64_t i = 0; i < step; ++i) to[i] = from != nullptr ? from[i] : std::int8_t{0};
+  }
+
   static void copy_tiles(const PanelWeight& w, const PanelCodes& x, const Block& b) {
     const std::int64_t rows = (b.tokens + kTileTokens - 1) / kTileTokens * kTileTokens;
     for (std::int64_t t = 0; t < rows; ++t) {
@@ -120,11 +127,7 @@ class TilePanels : PanelParts<V> {
       for (std::int64_t g = 0; g < b.groups; ++g) {
         std::int8_t* to = tile_of(b, t, g) + t % kTileTokens * b.step;
         for (std::int64_t s = 0; s < b.steps; ++s, from += b.step, to += kTileTokens * b.step) {
-          if (t < b.tokens) {
-            __builtin_memcpy(to, from, static_cast<std::size_t>(b.step));
-          } else {
-            __builtin_memset(to, 0, static_cast<std::size_t>(b.step));
-          }
+          copy_step(t < b.tokens ? from : nullptr, b.step, to);
         }
       }
     }
@@ -181,10 +184,9 @@ class TilePanels : PanelParts<V> {
       const std::int64_t end = least(next_ + tokens, tokens_);
       for (; next_ < end; ++next_) {
         const F token_scale = V::splat_float(scales_[next_]);
-        const std::int32_t* sums =
-            sums_ + (next_ / kTileTokens * 2 * kTileTokens + next_ % kTileTokens) * 16;
+        const std::int32_t* sums = sums_ + next_ * 2 * 16;
         float* result = results_ + next_ * kStripPanels * 16;
-        for (int p = 0; p < 2; ++p, sums += kTileTokens * 16, result += 16) {
+        for (int p = 0; p < 2; ++p, sums += 16, result += 16) {
           I sum = V::load(sums);
           if constexpr (!kCentered<kBits>) {
             const std::int32_t of_token = x_.sums[at_ + next_ * groups_];
@@ -210,13 +212,15 @@ class TilePanels : PanelParts<V> {
     I zero_[2], row_sums_[2];
   };
 
-  // What the next group of a pass reads, which lies behind this one, a part for each dot.
+  // What will be read soon, on its way to the cache, four lines at a time.
   struct Ahead {
-    const std::uint8_t* at;
-    std::int64_t bytes;
+    const void* at;
+    std::int64_t step;  // bytes
 
     void fetch() {
-      for (const std::uint8_t* const end = at + bytes; at < end; at += 64) V::prefetch(at);
+      const auto* const line = static_cast<const std::uint8_t*>(at);
+      for (int i = 0; i < 4; ++i) V::prefetch(line + 64 * i);
+      at = line + step;
     }
   };
 
@@ -252,36 +256,45 @@ class TilePanels : PanelParts<V> {
   }
 
   static void store_sums(Sums& sums) {
-    T::template store<0>(sums.of[0][0], 64);
-    T::template store<1>(sums.of[0][1], 64);
-    T::template store<2>(sums.of[1][0], 64);
-    T::template store<3>(sums.of[1][1], 64);
+    constexpr std::int64_t kRow = sizeof(sums.of[0]);
+    T::template store<0>(sums.of[0][0], kRow);
+    T::template store<1>(sums.of[0][1], kRow);
+    T::template store<2>(sums.of[kTileTokens][0], kRow);
+    T::template store<3>(sums.of[kTileTokens][1], kRow);
   }
 
-  // All groups of a block for 64 tokens and a strip.
+  // All groups of a block for 64 tokens and a strip. Meanwhile the memory brings a panel of the
+  // next strip, and the place of the results.
   template <int kBits, bool kOffsets>
   static void pass(const PanelWeight& w, const PanelCodes& x, const Block& b, const Strip& strip,
-                   std::int64_t begin, Results& results) {
+                   std::int64_t begin, Results& results, const float* y) {
     Sums sums;
     const std::int64_t end = least(begin + kPassTokens, b.tokens);
-    const std::int64_t tokens_a_dot = b.steps < 8 ? 8 / b.steps : 1;
+    const std::int64_t group_bytes = w.group_size * w.bits * 2;
+    const std::int64_t next_panel = strip.panel + kStripPanels + begin / kPassTokens;
+    Ahead weights{w.codes + (next_panel * w.groups + b.group) * group_bytes, 256};
+    Ahead to{y + (b.token + begin) * w.out + 16 * strip.panel, w.out * 4};
     const auto adding = [&](const Quad& quad) {
       return Addition<kBits, kOffsets>(w, x, b, strip, quad, sums, results);
     };
     Quad last{};  // of no tokens: nothing to add
     for (std::int64_t g = 0; g < b.groups; ++g) {
       const std::int64_t bytes = 4 * b.step;  // 16 dots a step in four quads
-      Ahead tiles{reinterpret_cast<const std::uint8_t*>(tile_of(b, begin, g + 1)), bytes};
+      Ahead tiles{tile_of(b, begin, g + 1), bytes};
       Ahead codes{strip.codes + 16 * (g + 1) * kStripPanels * w.group_size, bytes};
+      for (std::int64_t i = g * kPassTokens / b.groups; i < (g + 1) * kPassTokens / b.groups; ++i) {
+        to.fetch();
+      }
       for (std::int64_t token = begin; token < end; token += 2 * kTileTokens) {
         for (std::int64_t panel = 0; panel < strip.panels; panel += 2) {
           const Quad quad{.token = token,
                           .tokens = least(2 * kTileTokens, end - token),
                           .panel = {panel, least(panel + 1, strip.panels - 1)},
                           .group = g};
+          for (std::int64_t i = 0; i < group_bytes / 4; i += 256) weights.fetch();
           Addition<kBits, kOffsets> addition = adding(last);
           multiply<kBits>(w, b, strip, quad, [&] {
-            addition.add(tokens_a_dot);
+            addition.add(kTokensADot);
             tiles.fetch();
             codes.fetch();
           });
@@ -318,9 +331,9 @@ class TilePanels : PanelParts<V> {
                                                                    : Parts::load_rows(from, rows));
                   });
       if (x.any_offset) {
-        pass<kBits, true>(w, x, b, strip, begin, results);
+        pass<kBits, true>(w, x, b, strip, begin, results, y);
       } else {
-        pass<kBits, false>(w, x, b, strip, begin, results);
+        pass<kBits, false>(w, x, b, strip, begin, results, y);
       }
       for_results(w, b, strip, begin, y,
                   [&](std::int64_t t, std::int64_t p, std::int64_t rows, float* to) {
