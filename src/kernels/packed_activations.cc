@@ -1,5 +1,6 @@
 // Activations to the codes of format's quantize_activations, as the product kernels take them.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -21,6 +22,7 @@ struct GroupCodes {
   float scale = 0;
   std::int32_t sum = 0;     // of centered codes
   std::int32_t offset = 0;  // centered = stored + offset
+  int largest = 0;          // no stored code is farther from zero
 };
 
 struct Extremes {
@@ -108,6 +110,7 @@ GroupCodes code_group(const float* x, std::int64_t size, int bits, bool symmetri
   const bool fits = zero <= 128.0F && largest - zero <= 127.0F;
   group.offset = fits ? 0 : static_cast<std::int32_t>(128.0F - zero);
   const float base = fits ? zero : 128.0F;  // stored = code - base
+  group.largest = static_cast<int>(std::max(std::abs(base), std::abs(largest - base)));
   group.sum = code_values(x, size, group.scale, zero, largest, base, codes) +
               group.offset * static_cast<std::int32_t>(size);
   return group;
@@ -223,10 +226,13 @@ PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
   packed.sums.resize(entries);
   packed.offsets.resize(entries);
   const std::int64_t run = whole ? in : group_size;
+  std::atomic<int> highest = 0;
   parallel_for(packed.tokens, 8, [&](std::int64_t begin, std::int64_t end) {
+    int largest = 0;
     for (std::int64_t at = begin * in; at < end * in; at += run) {
       const GroupCodes coded =
           code_group(x.data() + at, run, scheme.bits, scheme.symmetric, packed.codes.data() + at);
+      largest = std::max(largest, coded.largest);
       for (std::int64_t g = at / group_size; g < (at + run) / group_size; ++g) {
         const auto entry = static_cast<std::size_t>(g);
         packed.scales[entry] = coded.scale;
@@ -237,9 +243,13 @@ PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
                                    : coded.sum;
       }
     }
+    int seen = highest;
+    while (seen < largest && !highest.compare_exchange_weak(seen, largest)) {
+    }
   });
   packed.any_offset = std::any_of(packed.offsets.begin(), packed.offsets.end(),
                                   [](std::int32_t offset) { return offset != 0; });
+  packed.largest = std::max(1, highest.load());
   return packed;
 }
 

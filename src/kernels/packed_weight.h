@@ -94,6 +94,7 @@ struct PackedActivations {
   AlignedVector<std::int32_t> sums;                 // [tokens, groups], of centered codes
   AlignedVector<std::int32_t> offsets;              // [tokens, groups]
   bool any_offset = false;
+  int largest = 128;  // no code is farther from zero
 
   std::int64_t groups() const { return in / group_size; }
 };
