@@ -117,8 +117,9 @@ void run(const Options& options) {
         CHECK(forward_window(model, block, &rotary, pool, rows, x).ok());
       },
       "block");
-  double sum = 2 * milliseconds([&] { apply(block.attention_norm, hidden, out); }, "norm, twice");
-  sum += 3 * coding("coding of 4096, three times", hidden, block.q);
+  double sum =
+      2 * milliseconds([&] { apply(block.attention_norm, hidden, out); }, "norm, one of two");
+  sum += 3 * coding("coding of 4096, one of three", hidden, block.q);
   sum += coding("coding of 14336", wide, block.down);
   LinearInput input(hidden, model.hidden);
   LinearInput wide_input(wide, model.ffn);
