@@ -1,5 +1,6 @@
 // Activations to the codes of format's quantize_activations, as the product kernels take them.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -21,43 +22,48 @@ struct GroupCodes {
   float scale = 0;
   std::int32_t sum = 0;     // of centered codes
   std::int32_t offset = 0;  // centered = stored + offset
+  int largest = 0;          // no stored code is farther from zero
 };
-
-constexpr std::int64_t kLanes = 16;
 
 struct Extremes {
   float low, high;
   bool finite;
 };
 
-// Plain loops over sixteen lanes, which the compiler turns into vectors of any width; written in
-// vectors of sixteen floats, it keeps them in memory where registers are narrower.
+// Eight lanes: wider vectors are kept in memory where registers are narrower.
+struct LaneExtremes {
+  Floats8 low, high;
+  Floats8 nothing;  // NaN where a value is not finite
+
+  LOWBIT_INLINE void take(Floats8 value) {
+    low = min_of(value, low);
+    high = max_of(value, high);
+    nothing += value * 0.0F;
+  }
+};
+
 LOWBIT_CLONES
 Extremes extremes(const float* x, std::int64_t size) {
-  float lows[kLanes], highs[kLanes], nothing[kLanes];
-  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-    lows[lane] = highs[lane] = x[0];
-    nothing[lane] = 0.0F;  // NaN where a value is not finite
-  }
+  constexpr std::int64_t kLanes = 8;
+  const Floats8 first = Floats8{} + x[0];
+  LaneExtremes even{first, first, {}}, odd = even;  // one would wait for itself
+  Floats8 value = first;
   std::int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-      const float value = x[i + lane];
-      lows[lane] = value < lows[lane] ? value : lows[lane];
-      highs[lane] = value > highs[lane] ? value : highs[lane];
-      nothing[lane] += value * 0.0F;
-    }
+  for (; i + 2 * kLanes <= size; i += 2 * kLanes) {
+    std::memcpy(&value, x + i, sizeof(value));
+    even.take(value);
+    std::memcpy(&value, x + i + kLanes, sizeof(value));
+    odd.take(value);
   }
-  for (; i < size; ++i) {
-    lows[0] = x[i] < lows[0] ? x[i] : lows[0];
-    highs[0] = x[i] > highs[0] ? x[i] : highs[0];
-    nothing[0] += x[i] * 0.0F;
-  }
-  Extremes all{lows[0], highs[0], true};
-  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-    all.low = lows[lane] < all.low ? lows[lane] : all.low;
-    all.high = highs[lane] > all.high ? highs[lane] : all.high;
-    all.finite = all.finite && nothing[lane] == 0.0F;
+  for (; i < size; ++i) even.take(Floats8{} + x[i]);
+  even.take(odd.low);
+  even.take(odd.high);
+  even.nothing += odd.nothing;
+  Extremes all{even.low[0], even.high[0], even.nothing[0] == 0.0F};
+  for (int lane = 1; lane < kLanes; ++lane) {
+    all.low = even.low[lane] < all.low ? even.low[lane] : all.low;
+    all.high = even.high[lane] > all.high ? even.high[lane] : all.high;
+    all.finite = all.finite && even.nothing[lane] == 0.0F;
   }
   return all;
 }
@@ -104,6 +110,7 @@ GroupCodes code_group(const float* x, std::int64_t size, int bits, bool symmetri
   const bool fits = zero <= 128.0F && largest - zero <= 127.0F;
   group.offset = fits ? 0 : static_cast<std::int32_t>(128.0F - zero);
   const float base = fits ? zero : 128.0F;  // stored = code - base
+  group.largest = static_cast<int>(std::max(std::abs(base), std::abs(largest - base)));
   group.sum = code_values(x, size, group.scale, zero, largest, base, codes) +
               group.offset * static_cast<std::int32_t>(size);
   return group;
@@ -181,10 +188,10 @@ PackedActivations split_activations(std::span<const float> x, std::int64_t in,
   PackedActivations split{.tokens = kParts * tokens,
                           .in = in,
                           .group_size = group_size,
-                          .codes = std::vector<std::int8_t>(kParts * x.size()),
-                          .scales = std::vector<float>(entries),
-                          .sums = std::vector<std::int32_t>(entries),
-                          .offsets = std::vector<std::int32_t>(entries)};
+                          .codes = AlignedVector<std::int8_t>(kParts * x.size()),
+                          .scales = AlignedVector<float>(entries),
+                          .sums = AlignedVector<std::int32_t>(entries),
+                          .offsets = AlignedVector<std::int32_t>(entries, 0)};
   for (std::int64_t at = 0; at < tokens * groups; ++at) {
     const std::int64_t token = at / groups;
     const std::int64_t group = at % groups;
@@ -219,10 +226,13 @@ PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
   packed.sums.resize(entries);
   packed.offsets.resize(entries);
   const std::int64_t run = whole ? in : group_size;
+  std::atomic<int> highest = 0;
   parallel_for(packed.tokens, 8, [&](std::int64_t begin, std::int64_t end) {
+    int largest = 0;
     for (std::int64_t at = begin * in; at < end * in; at += run) {
       const GroupCodes coded =
           code_group(x.data() + at, run, scheme.bits, scheme.symmetric, packed.codes.data() + at);
+      largest = std::max(largest, coded.largest);
       for (std::int64_t g = at / group_size; g < (at + run) / group_size; ++g) {
         const auto entry = static_cast<std::size_t>(g);
         packed.scales[entry] = coded.scale;
@@ -233,9 +243,13 @@ PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
                                    : coded.sum;
       }
     }
+    int seen = highest;
+    while (seen < largest && !highest.compare_exchange_weak(seen, largest)) {
+    }
   });
   packed.any_offset = std::any_of(packed.offsets.begin(), packed.offsets.end(),
                                   [](std::int32_t offset) { return offset != 0; });
+  packed.largest = std::max(1, highest.load());
   return packed;
 }
 

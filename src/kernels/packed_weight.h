@@ -89,11 +89,12 @@ PackedWeight random_packed_weight(std::int64_t out, std::int64_t in, WeightSchem
 // Activations as signed bytes: centered code (code - zero) = codes + offset.
 struct PackedActivations {
   std::int64_t tokens = 0, in = 0, group_size = 0;  // the weight's groups
-  std::vector<std::int8_t> codes;                   // [tokens, in]
-  std::vector<float> scales;                        // [tokens, groups]
-  std::vector<std::int32_t> sums;                   // [tokens, groups], of centered codes
-  std::vector<std::int32_t> offsets;                // [tokens, groups]
+  AlignedVector<std::int8_t> codes;                 // [tokens, in]
+  AlignedVector<float> scales;                      // [tokens, groups]
+  AlignedVector<std::int32_t> sums;                 // [tokens, groups], of centered codes
+  AlignedVector<std::int32_t> offsets;              // [tokens, groups]
   bool any_offset = false;
+  int largest = 128;  // no code is farther from zero
 
   std::int64_t groups() const { return in / group_size; }
 };

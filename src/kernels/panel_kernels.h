@@ -27,6 +27,7 @@ struct PanelCodes {  // PackedActivations, packed_weight.h
   const std::int32_t* sums;
   const std::int32_t* offsets;
   bool any_offset;
+  int largest;  // no code is farther from zero
 };
 
 struct PanelFloats {
@@ -60,8 +61,10 @@ namespace {
 
 // V has lanes in Ints and Floats and, beside what its names say:
 //   dot<bits>(sum, codes, x)   adds four products of an unsigned and a signed byte in each lane, in
-//                              a form that holds kDots<bits> of them
+//                              a form that holds kDots<bits> of them, whatever the bytes are
+//   dot_word<bits>(sum, codes, p)  the same with the four bytes at p in all lanes
 //   widen<bits>(total, sum)    adds such a sum to integers
+//   kBlockBytes                activations of that size stay in the second cache
 //   kSums                      sums, and what a dot needs besides, that stay in registers
 
 template <int kBits>
@@ -270,7 +273,7 @@ class Panels : PanelParts<V> {
   static void tile(const PanelWeight& w, const PanelCodes& x, const Unpacked& unpacked,
                    std::int64_t token, std::int64_t panel, float* y) {
     const std::uint8_t* weights = unpacked.codes;
-    constexpr std::int64_t kRun = V::template kDots<kBits> * 4;
+    const std::int64_t run_inputs = V::template kDots<kBits> * (128 / x.largest) * 4;
     F result[kTokens];
     for (int t = 0; t < kTokens; ++t) result[t] = V::splat_float(0.0F);
     const std::int8_t* input = x.codes + token * w.in;
@@ -278,13 +281,13 @@ class Panels : PanelParts<V> {
       I dots[kTokens];
       for (int t = 0; t < kTokens; ++t) dots[t] = V::splat(0);
       for (std::int64_t k = 0; k < w.group_size;) {
-        const std::int64_t end = k + kRun < w.group_size ? k + kRun : w.group_size;
+        const std::int64_t end = k + run_inputs < w.group_size ? k + run_inputs : w.group_size;
         I run[kTokens];
         for (int t = 0; t < kTokens; ++t) run[t] = V::splat(0);
         for (; k < end; k += 4, weights += 64, input += 4) {
           const I code = V::load(weights);
           for (int t = 0; t < kTokens; ++t) {
-            run[t] = V::template dot<kBits>(run[t], code, four_codes(input + t * w.in));
+            run[t] = V::template dot_word<kBits>(run[t], code, input + t * w.in);
           }
         }
         for (int t = 0; t < kTokens; ++t) dots[t] = V::template widen<kBits>(dots[t], run[t]);
@@ -303,25 +306,36 @@ class Panels : PanelParts<V> {
   }
 
   template <int kBits>
+  static void direct_panels(const PanelWeight& w, const PanelCodes& x, std::int64_t begin,
+                            std::int64_t end, float* y) {
+    for (std::int64_t panel = begin; panel < end; ++panel) {
+      if (x.tokens == 4) direct<kBits, 4>(w, x, 0, panel, y);
+      if (x.tokens == 3) direct<kBits, 3>(w, x, 0, panel, y);
+      if (x.tokens == 2) direct<kBits, 2>(w, x, 0, panel, y);
+      if (x.tokens == 1) direct<kBits, 1>(w, x, 0, panel, y);
+    }
+  }
+
+  // Tokens of a block pass all panels before the next: they stay in the second cache, and unpacking
+  // a panel again costs less than fetching them from the third.
+  template <int kBits>
   static void integer_panels(const PanelWeight& w, const PanelCodes& x, std::int64_t begin,
                              std::int64_t end, std::uint8_t* scratch, float* y) {
+    if (x.tokens <= kDirectTokens) return direct_panels<kBits>(w, x, begin, end, y);
     const Unpacked unpacked{.codes = scratch,
                             .row_sums = reinterpret_cast<std::int32_t*>(scratch + 16 * w.in)};
-    for (std::int64_t panel = begin; panel < end; ++panel) {
-      if (x.tokens <= kDirectTokens) {
-        if (x.tokens == 4) direct<kBits, 4>(w, x, 0, panel, y);
-        if (x.tokens == 3) direct<kBits, 3>(w, x, 0, panel, y);
-        if (x.tokens == 2) direct<kBits, 2>(w, x, 0, panel, y);
-        if (x.tokens == 1) direct<kBits, 1>(w, x, 0, panel, y);
-        continue;
+    const std::int64_t block = (V::kBlockBytes / w.in + V::kSums) / V::kSums * V::kSums;
+    for (std::int64_t first = 0; first < x.tokens; first += block) {
+      const std::int64_t last = first + block < x.tokens ? first + block : x.tokens;
+      for (std::int64_t panel = begin; panel < end; ++panel) {
+        unpack<kBits>(w, x, panel, unpacked);
+        std::int64_t token = first;
+        for (; token + V::kSums <= last; token += V::kSums) {
+          tile<kBits, V::kSums>(w, x, unpacked, token, panel, y);
+        }
+        for (; token + 3 <= last; token += 3) tile<kBits, 3>(w, x, unpacked, token, panel, y);
+        for (; token < last; ++token) tile<kBits, 1>(w, x, unpacked, token, panel, y);
       }
-      unpack<kBits>(w, x, panel, unpacked);
-      std::int64_t token = 0;
-      for (; token + V::kSums <= x.tokens; token += V::kSums) {
-        tile<kBits, V::kSums>(w, x, unpacked, token, panel, y);
-      }
-      for (; token + 3 <= x.tokens; token += 3) tile<kBits, 3>(w, x, unpacked, token, panel, y);
-      for (; token < x.tokens; ++token) tile<kBits, 1>(w, x, unpacked, token, panel, y);
     }
   }
 

@@ -46,6 +46,7 @@ struct Avx2 {
     return {_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)};
   }
 
+  static constexpr std::int64_t kBlockBytes = 1 << 18;
   static constexpr int kSums = 6;
   // Products are added in pairs of 16 bits, with saturation. Codes of up to 4 bits leave room for
   // several pairs before they are widened; those of 8 bits go in two parts and are widened at once.
@@ -67,6 +68,24 @@ struct Avx2 {
   template <int kBits>
   static Ints dot(Ints sum, Ints codes, Ints x) {
     return {dot<kBits>(sum.a, codes.a, x.a), dot<kBits>(sum.b, codes.b, x.b)};
+  }
+  template <int kBits>
+  static Ints dot_word(Ints sum, Ints codes, const std::int8_t* x) {
+    if constexpr (kBits < 8) {
+      // As instructions: GCC loads all tokens first and has no registers left for the sums.
+      __m256i word, pairs;
+      asm("vpbroadcastd %4, %2\n"
+          "vpmaddubsw %2, %5, %3\n"
+          "vpmaddubsw %2, %6, %2\n"
+          "vpaddw %3, %0, %0\n"
+          "vpaddw %2, %1, %1"
+          : "+x"(sum.a), "+x"(sum.b), "=&x"(word), "=&x"(pairs)
+          : "m"(*reinterpret_cast<const char(*)[4]>(x)), "x"(codes.a), "x"(codes.b));
+      return sum;
+    }
+    std::int32_t word;
+    __builtin_memcpy(&word, x, 4);
+    return dot<kBits>(sum, codes, splat(word));
   }
   template <int kBits>
   static Ints widen(Ints total, Ints sum) {

@@ -26,7 +26,8 @@ inline PanelCodes view(const PackedActivations& x) {
           .scales = x.scales.data(),
           .sums = x.sums.data(),
           .offsets = x.offsets.data(),
-          .any_offset = x.any_offset};
+          .any_offset = x.any_offset,
+          .largest = x.largest};
 }
 
 }  // namespace lowbit

@@ -60,12 +60,19 @@ struct Portable {
   static Ints multiply(const Ints& x, const Ints& y) {
     return each<Ints>([&](int i) { return x.lane[i] * y.lane[i]; });
   }
+  static constexpr std::int64_t kBlockBytes = 1 << 18;
   static constexpr int kSums = 6;
   template <int kBits>
   static constexpr std::int64_t kDots = 1 << 30;
   template <int kBits>
   static Ints widen(const Ints& total, const Ints& sum) {
     return add(total, sum);
+  }
+  template <int kBits>
+  static Ints dot_word(const Ints& sum, const Ints& codes, const std::int8_t* x) {
+    std::int32_t word;
+    __builtin_memcpy(&word, x, 4);
+    return dot<kBits>(sum, codes, splat(word));
   }
   template <int kBits>
   static Ints dot(const Ints& sum, const Ints& codes, const Ints& x) {

@@ -1,9 +1,11 @@
 #include "runtime/block.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 #include <vector>
 
+#include "base/threads.h"
 #include "runtime/activation.h"
 #include "runtime/blas.h"
 
@@ -48,11 +50,22 @@ class BlockLoader {
 };
 
 void add(std::span<float> to, std::span<const float> what) {
-  for (std::size_t i = 0; i < to.size(); ++i) to[i] += what[i];
+  constexpr std::int64_t kValuesPerThread = 16384;
+  parallel_for(std::ssize(to), kValuesPerThread, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      to[i] += what[i];
+    }
+  });
 }
 
-std::vector<float> rows_of(std::int64_t rows, std::int64_t width) {
-  return std::vector<float>(static_cast<std::size_t>(rows * width));
+// The first rows of kept memory; what they hold is anything.
+std::span<float> rows_of(AlignedVector<float>& kept, std::int64_t rows, std::int64_t width) {
+  const auto size = static_cast<std::size_t>(rows * width);
+  if (kept.size() < size) {
+    kept = {};  // before the larger one is made
+    kept.resize(size);
+  }
+  return std::span(kept).first(size);
 }
 
 void turn(const RotaryTable& rotary, std::span<const SequenceRun> runs, std::span<float> x,
@@ -67,15 +80,15 @@ void turn(const RotaryTable& rotary, std::span<const SequenceRun> runs, std::spa
 }
 
 // Norms and rotary positions on q and k, then attention.
-std::vector<float> attention_part(const ModelSpec& model, const LoadedBlock& block,
-                                  const RotaryTable* rotary, std::int64_t index,
-                                  std::span<const SequenceRun> runs, std::span<const float> normed,
-                                  const InputObserver& observe) {
+std::span<const float> attention_part(const ModelSpec& model, const LoadedBlock& block,
+                                      const RotaryTable* rotary, std::int64_t index,
+                                      std::span<const SequenceRun> runs, BlockRows& rows,
+                                      std::span<const float> normed, const InputObserver& observe) {
   if (observe) observe(block.q, normed);
   LinearInput input(normed, model.hidden);
-  std::vector<float> q = rows_of(input.tokens(), block.q.out);
-  std::vector<float> k = rows_of(input.tokens(), block.k.out);
-  std::vector<float> v = rows_of(input.tokens(), block.v.out);
+  const std::span<float> q = rows_of(rows.q, input.tokens(), block.q.out);
+  const std::span<float> k = rows_of(rows.k, input.tokens(), block.k.out);
+  const std::span<float> v = rows_of(rows.v, input.tokens(), block.v.out);
   const std::array<LinearOutput, 3> outputs = {{{&block.q, q}, {&block.k, k}, {&block.v, v}}};
   apply_all(outputs, input);
   if (block.q_norm) apply(*block.q_norm, q, q);
@@ -84,14 +97,14 @@ std::vector<float> attention_part(const ModelSpec& model, const LoadedBlock& blo
     turn(*rotary, runs, q, block.q.out);
     turn(*rotary, runs, k, block.k.out);
   }
-  std::vector<float> mixed(q.size());
+  const std::span<float> mixed = rows_of(rows.mixed, input.tokens(), block.q.out);
   attend(model, index, runs, q, k, v, mixed);
   return mixed;
 }
 
 // In runs of tokens, so that the wide intermediate values stay small and near.
-void ffn_part(const ModelSpec& model, const LoadedBlock& block, std::span<const float> normed,
-              std::span<float> out, const InputObserver& observe) {
+void ffn_part(const ModelSpec& model, const LoadedBlock& block, BlockRows& rows,
+              std::span<const float> normed, std::span<float> out, const InputObserver& observe) {
   if (observe) observe(block.up, normed);
   constexpr std::int64_t kRunTokens = 512;
   const std::int64_t tokens = std::ssize(normed) / model.hidden;
@@ -100,19 +113,19 @@ void ffn_part(const ModelSpec& model, const LoadedBlock& block, std::span<const 
     const auto offset = static_cast<std::size_t>(begin * model.hidden);
     const auto size = static_cast<std::size_t>(count * model.hidden);
     LinearInput input(normed.subspan(offset, size), model.hidden);
-    std::vector<float> up = rows_of(count, block.up.out);
+    const std::span<float> up = rows_of(rows.up, count, block.up.out);
+    std::span<float> wide = up;
     if (block.gate) {
-      std::vector<float> gate = rows_of(count, block.gate->out);
-      const std::array<LinearOutput, 2> outputs = {{{&*block.gate, gate}, {&block.up, up}}};
+      wide = rows_of(rows.gate, count, block.gate->out);
+      const std::array<LinearOutput, 2> outputs = {{{&*block.gate, wide}, {&block.up, up}}};
       apply_all(outputs, input);
-      activate(model.activation, gate, up);
-      up = std::move(gate);
+      activate(model.activation, wide, up);
     } else {
       apply(block.up, input, up);
       activate(model.activation, up, {});
     }
-    if (observe) observe(block.down, up);
-    apply(block.down, up, out.subspan(offset, size));
+    if (observe) observe(block.down, wide);
+    apply(block.down, wide, out.subspan(offset, size));
   }
 }
 
@@ -140,28 +153,30 @@ Result<LoadedBlock> load_block(const Checkpoint& checkpoint, const ModelSpec& mo
 }
 
 void forward(const ModelSpec& model, const LoadedBlock& block, const RotaryTable* rotary,
-             std::int64_t index, std::span<const SequenceRun> runs, std::span<float> hidden,
-             const InputObserver& observe) {
+             std::int64_t index, std::span<const SequenceRun> runs, BlockRows& rows,
+             std::span<float> hidden, const InputObserver& observe) {
   const SingleThreadedBlas single;
-  std::vector<float> normed(hidden.size());
-  std::vector<float> part(hidden.size());
+  const std::int64_t tokens = std::ssize(hidden) / model.hidden;
+  const std::span<float> normed = rows_of(rows.normed, tokens, model.hidden);
+  const std::span<float> part = rows_of(rows.part, tokens, model.hidden);
   apply(block.attention_norm, hidden, normed);
-  const std::vector<float> mixed =
-      attention_part(model, block, rotary, index, runs, normed, observe);
+  const std::span<const float> mixed =
+      attention_part(model, block, rotary, index, runs, rows, normed, observe);
   if (observe) observe(block.o, mixed);
   apply(block.o, mixed, part);
   add(hidden, part);
   apply(block.ffn_norm, hidden, normed);
-  ffn_part(model, block, normed, part, observe);
+  ffn_part(model, block, rows, normed, part, observe);
   add(hidden, part);
 }
 
 Status forward_window(const ModelSpec& model, const LoadedBlock& block, const RotaryTable* rotary,
-                      KvPool& pool, std::span<float> hidden, const InputObserver& observe) {
+                      KvPool& pool, BlockRows& rows, std::span<float> hidden,
+                      const InputObserver& observe) {
   KvSequence cache(pool);
   const SequenceRun run{&cache, std::ssize(hidden) / model.hidden};
   if (Status status = cache.reserve(run.tokens); !status) return status;
-  forward(model, block, rotary, 0, {&run, 1}, hidden, observe);
+  forward(model, block, rotary, 0, {&run, 1}, rows, hidden, observe);
   return {};
 }
 

@@ -31,6 +31,7 @@ struct Engine::Impl {
   std::optional<RotaryTable> rotary;
   std::int64_t rotary_positions = 0;
   std::int64_t chunk_tokens = 512;
+  BlockRows rows;
 
   // The rotary table grows with the longest sequence: whole, that of a long context is large.
   const RotaryTable* rotary_for(std::int64_t positions) {
@@ -274,9 +275,9 @@ Status Engine::Impl::take(std::span<const Extension> chunk, std::vector<float>& 
   for (const Extension& extension : chunk) {
     KvSequence& sequence = *extension.sequence;
     const std::int64_t tokens = std::ssize(extension.tokens);
-    auto rows = embed(extension.tokens, sequence.length());
-    if (!rows) return std::move(rows).error();
-    hidden.insert(hidden.end(), rows->begin(), rows->end());
+    auto embedded = embed(extension.tokens, sequence.length());
+    if (!embedded) return std::move(embedded).error();
+    hidden.insert(hidden.end(), embedded->begin(), embedded->end());
     if (Status status = sequence.reserve(sequence.length() + tokens); !status) return status;
     runs.push_back({&sequence, tokens});
     longest = std::max(longest, sequence.length() + tokens);
@@ -286,7 +287,7 @@ Status Engine::Impl::take(std::span<const Extension> chunk, std::vector<float>& 
     if (interrupted()) {
       return failure(ErrorKind::interrupted, "runtime/interrupted", name, "interrupted");
     }
-    forward(spec, blocks[index], turns, static_cast<std::int64_t>(index), runs, hidden);
+    forward(spec, blocks[index], turns, static_cast<std::int64_t>(index), runs, rows, hidden);
   }
   last_states.clear();
   std::int64_t row = 0;

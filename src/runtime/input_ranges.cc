@@ -52,6 +52,7 @@ Result<std::vector<InputRange>> input_ranges(const ReferenceModel& model,
   if (spec.rope) rotary.emplace(*spec.rope, spec.head_dim, static_cast<std::int64_t>(longest));
 
   KvPool pool(KvShape::of(spec, KvType::f32, 1), static_cast<std::int64_t>(longest));
+  BlockRows rows;
   std::vector<InputRange> all;
   std::int64_t windows_done = 0;
   for (std::int64_t index = 0; index < spec.blocks; ++index) {
@@ -67,7 +68,7 @@ Result<std::vector<InputRange>> input_ranges(const ReferenceModel& model,
     for (std::vector<float>& hidden : states) {
       if (interrupted()) return Error{ErrorKind::interrupted, "runtime/interrupted", "interrupted"};
       Status done =
-          forward_window(spec, *block, rotary ? &*rotary : nullptr, pool, hidden, observe);
+          forward_window(spec, *block, rotary ? &*rotary : nullptr, pool, rows, hidden, observe);
       if (!done) return std::move(done).error();
       if (on_window) on_window(++windows_done, spec.blocks * std::ssize(states));
     }

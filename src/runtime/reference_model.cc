@@ -111,6 +111,7 @@ Result<States> ReferenceModel::final_states(std::span<const std::vector<TokenId>
   if (spec.rope) rotary.emplace(*spec.rope, spec.head_dim, static_cast<std::int64_t>(longest));
 
   KvPool pool(KvShape::of(spec, kv, 1), static_cast<std::int64_t>(longest));
+  BlockRows rows;
   const std::int64_t steps = std::ssize(windows);
   for (std::int64_t index = 0; index < spec.blocks; ++index) {
     const auto block = load_block(checkpoint, spec, impl_->quantization, index);
@@ -118,7 +119,8 @@ Result<States> ReferenceModel::final_states(std::span<const std::vector<TokenId>
     for (std::size_t w = 0; w < states.size(); ++w) {
       if (interrupted()) return interrupted_error(checkpoint);
       if (states[w].empty()) continue;
-      Status done = forward_window(spec, *block, rotary ? &*rotary : nullptr, pool, states[w]);
+      Status done =
+          forward_window(spec, *block, rotary ? &*rotary : nullptr, pool, rows, states[w]);
       if (!done) return std::move(done).error();
       if (Status status = check_finite(checkpoint, states[w], index, w); !status) {
         return std::move(status).error();
