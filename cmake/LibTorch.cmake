@@ -34,6 +34,9 @@ add_library(lowbit_torch INTERFACE)
 target_include_directories(lowbit_torch SYSTEM INTERFACE
   ${LOWBIT_TORCH_INCLUDE} ${LOWBIT_TORCH_INCLUDE}/torch/csrc/api/include)
 target_link_libraries(lowbit_torch INTERFACE ${LOWBIT_TORCH_CPU} ${LOWBIT_TORCH_C10})
+# at::parallel_for lies in its headers, and is a plain loop where OpenMP is not compiled in.
+target_compile_options(lowbit_torch INTERFACE -fopenmp)
+target_link_options(lowbit_torch INTERFACE -fopenmp)
 if(EXISTS ${LOWBIT_TORCH_INCLUDE}/fmt/format.h AND
    NOT LOWBIT_TORCH_INCLUDE IN_LIST CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES)
   # This LibTorch brings its own fmt, whose headers come first: use them without a library, as the

@@ -7,6 +7,7 @@
 
 #include "base/progress.h"
 #include "calib/student.h"
+#include "calib/windows.h"
 
 namespace lowbit {
 namespace {
@@ -178,18 +179,20 @@ class BlockLearner {
     if (!spec_.keep_best) measured.token_relation = measured.sinkhorn = 0;  // reported only
     const auto weights = student_weights();
     const auto products = student_products(task_.student, task_.linears, weights, precision_);
-    double sum = 0;
-    double relative = 0;
-    for (std::int64_t window = first; window < last; ++window) {
+    std::vector<LossTerms> terms(static_cast<std::size_t>(last - first));
+    for_windows(task_.device, first, last, [&](std::int64_t window) {
       const Tensor output = task_.student.forward(task_.inputs.get(window, task_.device), products);
-      const LossTerms terms = frm_loss(output, task_.targets.get(window, task_.device), measured,
-                                       WithGradient::no, relation_tokens(window, output.size(0)))
-                                  .terms;
-      sum += terms.total;
-      relative += terms.relative_mse;
+      terms[static_cast<std::size_t>(window - first)] =
+          frm_loss(output, task_.targets.get(window, task_.device), measured, WithGradient::no,
+                   relation_tokens(window, output.size(0)))
+              .terms;
+    });
+    Validation mean;
+    for (const LossTerms& of_window : terms) {
+      mean.loss += of_window.total / static_cast<double>(last - first);
+      mean.relative_mse += of_window.relative_mse / static_cast<double>(last - first);
     }
-    const auto count = static_cast<double>(last - first);
-    return {.loss = sum / count, .relative_mse = relative / count};
+    return mean;
   }
 
   // Every stride-th token, from an offset that moves with the step; undefined: all.
@@ -229,37 +232,67 @@ class BlockLearner {
     return {};
   }
 
-  // Fills the gradients of scales and zeros, the mean over windows [first, last); returns the mean
-  // loss.
+  // What one window of a batch gives; gradients are undefined where the loss is not finite.
+  struct WindowGradient {
+    double loss = 0;
+    std::vector<Tensor> weights;  // by the linears' dequantized weights, for each trained linear
+    std::vector<Tensor> gains;    // for each trained norm
+  };
+
+  // Leaves of its own for every window, so that windows run on several threads.
+  WindowGradient window_gradient(const std::vector<Tensor>& weights, std::int64_t window,
+                                 std::int64_t step) const {
+    std::vector<Tensor> own = weights;
+    for (const TrainedLinear& linear : trained_) {
+      own[linear.index] = weights[linear.index].detach().requires_grad_(true);
+    }
+    TorchBlock student = task_.student;
+    TorchBlock::Floats gains;
+    const auto floats = student.floats();
+    for (const TrainedNorm& norm : norms_) {
+      gains[norm.name] = floats.at(norm.name).detach().requires_grad_(true);
+    }
+    student.set_floats(gains);
+    const auto products = student_products(student, task_.linears, own, precision_);
+    const Tensor output = student.forward(task_.inputs.get(window, task_.device), products);
+    const FrmLoss loss = frm_loss(output.detach(), task_.targets.get(window, task_.device), spec_,
+                                  WithGradient::yes, relation_tokens(step, output.size(0)));
+    WindowGradient found{.loss = loss.terms.total, .weights = {}, .gains = {}};
+    if (!std::isfinite(found.loss)) return found;
+    output.backward(loss.gradient);
+    for (const TrainedLinear& linear : trained_) found.weights.push_back(own[linear.index].grad());
+    for (const TrainedNorm& norm : norms_) found.gains.push_back(gains.at(norm.name).grad());
+    return found;
+  }
+
+  // Fills the gradients of all that is trained, the mean over windows [first, last); returns the
+  // mean loss.
   double accumulate_gradients(std::int64_t first, std::int64_t last, std::int64_t step) {
-    auto weights = student_weights();
-    for (const TrainedLinear& linear : trained_) weights[linear.index].set_requires_grad(true);
-    const auto floats = task_.student.floats();
-    for (const TrainedNorm& norm : norms_) floats.at(norm.name).set_requires_grad(true);
-    const auto products = student_products(task_.student, task_.linears, weights, precision_);
-    double sum = 0;
-    for (std::int64_t window = first; window < last; ++window) {
-      const Tensor output = task_.student.forward(task_.inputs.get(window, task_.device), products);
-      const FrmLoss loss = frm_loss(output.detach(), task_.targets.get(window, task_.device), spec_,
-                                    WithGradient::yes, relation_tokens(step, output.size(0)));
-      sum += loss.terms.total;
-      if (!std::isfinite(loss.terms.total)) break;
-      output.backward(loss.gradient / static_cast<double>(last - first));
+    const auto weights = student_weights();
+    std::vector<WindowGradient> found(static_cast<std::size_t>(last - first));
+    for_windows(task_.device, first, last, [&](std::int64_t window) {
+      found[static_cast<std::size_t>(window - first)] = window_gradient(weights, window, step);
+    });
+    const double share = 1.0 / static_cast<double>(last - first);
+    double loss = 0;
+    for (const WindowGradient& window : found) loss += window.loss * share;
+    if (!std::isfinite(loss)) return loss;
+    const at::NoGradGuard no_gradient;
+    const auto mean = [&](auto part, std::size_t i) {
+      Tensor sum = (found.front().*part)[i] * share;
+      for (std::size_t w = 1; w < found.size(); ++w) sum.add_((found[w].*part)[i], share);
+      return sum;
+    };
+    for (std::size_t i = 0; i < trained_.size(); ++i) {
+      const std::size_t linear = trained_[i].index;
+      trained_[i].gradient = fake_quant_weight_backward(
+          task_.student.weight(linear), task_.parameters[linear],
+          task_.linears[linear].scheme.weight, mean(&WindowGradient::weights, i));
     }
-    for (TrainedNorm& norm : norms_) {
-      Tensor gain = floats.at(norm.name);
-      norm.gradient = gain.grad().defined() ? gain.grad().detach() : at::zeros_like(gain);
-      gain.mutable_grad() = Tensor();
-      gain.set_requires_grad(false);
+    for (std::size_t i = 0; i < norms_.size(); ++i) {
+      norms_[i].gradient = mean(&WindowGradient::gains, i);
     }
-    if (!std::isfinite(sum)) return sum;
-    for (TrainedLinear& linear : trained_) {
-      const std::size_t i = linear.index;
-      linear.gradient =
-          fake_quant_weight_backward(task_.student.weight(i), task_.parameters[i],
-                                     task_.linears[i].scheme.weight, weights[i].grad());
-    }
-    return sum / static_cast<double>(last - first);
+    return loss;
   }
 
   void update(double cosine) {
