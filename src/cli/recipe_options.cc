@@ -34,15 +34,18 @@ void RecipeOptions::declare(CLI::App& app) {
       "--recipe", recipe,
       fmt::format("A recipe file (.toml), or one of: {}", fmt::join(built_in_recipes(), ", ")));
   CLI::Option* by_scheme =
-      app.add_option("--scheme", scheme, "The default recipe of a scheme: W4A16, W4A4, W3A3, ...");
+      app.add_option("--scheme", scheme, "The preset's recipe for a scheme: W4A16, W4A4, W3A3, ...");
   by_scheme->excludes(by_name);
+  app.add_option("--preset", preset, "light: no gradients, minutes; default: trains every block")
+      ->needs(by_scheme)
+      ->capture_default_str();
   changes.declare(app);
 }
 
 Result<Recipe> RecipeOptions::load() const {
   std::string wanted = recipe;
   if (!scheme.empty()) {
-    Result<std::string> by_scheme = default_recipe_of(scheme);
+    Result<std::string> by_scheme = preset_recipe(scheme, preset);
     if (!by_scheme) return std::move(by_scheme).error();
     wanted = *by_scheme;
   }

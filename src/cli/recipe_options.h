@@ -23,7 +23,8 @@ struct RecipeChanges {
 
 struct RecipeOptions {
   std::string recipe;  // a built-in name or a file
-  std::string scheme;  // "W4A4": its default recipe
+  std::string scheme;  // "W4A4": its recipe of the preset
+  std::string preset = "default";
   RecipeChanges changes;
 
   void declare(CLI::App& app);

@@ -72,15 +72,18 @@ GptqResult gptq(const Tensor& weight, const Tensor& hessian, const GroupParamete
   p.scale = parameters.scale.to(at::kCPU).contiguous().clone();
   p.zero = parameters.zero.to(at::kCPU).contiguous().clone();
   const Tensor group_of = order.floor_divide(group).contiguous();
-  const std::int64_t run = options.activation_order ? kRunColumns : std::min(group, in);
-  for (std::int64_t first = 0; first < in; first += run) {
-    const std::int64_t count = std::min(run, in - first);
-    if (!options.activation_order) {
-      const Tensor importance = h.diagonal().slice(0, first, first + count).to(at::kFloat);
-      const GroupParameters found =
-          range(columns.slice(1, first, first + count).contiguous(), importance);
-      p.scale.select(1, first / group).copy_(found.scale.select(1, 0));
-      p.zero.select(1, first / group).copy_(found.zero.select(1, 0));
+  std::int64_t count = 0;
+  for (std::int64_t first = 0; first < in; first += count) {
+    count = std::min(kRunColumns, in - first);
+    if (!options.activation_order) {  // runs end where groups do
+      count = std::min(count, group - first % group);
+      if (first % group == 0) {
+        const Tensor importance = h.diagonal().slice(0, first, first + group).to(at::kFloat);
+        const GroupParameters found =
+            range(columns.slice(1, first, first + group).contiguous(), importance);
+        p.scale.select(1, first / group).copy_(found.scale.select(1, 0));
+        p.zero.select(1, first / group).copy_(found.zero.select(1, 0));
+      }
     }
     const Tensor errors = sweep_run(columns, upper, p, scheme, group_of, first, count);
     if (first + count == in) break;

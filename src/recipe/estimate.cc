@@ -151,11 +151,13 @@ std::uint64_t stream_bytes(const Plan& plan) {
 //   activations of one step, float32: per token about 24 hidden widths, 8 widest inputs, and
 //   attention
 //            probabilities and scores with their gradients, 4 x heads x length;
-//   loss: six length x length buffers of the relation and Sinkhorn terms.
+//   loss: six length x length buffers of the relation and Sinkhorn terms, for each window of a batch;
+//   trained weights: a copy of theirs, two moments, the best state and a window's gradient.
 // Mapped weights are not counted: the system takes those pages back when it needs them.
 std::uint64_t learning_bytes(const Plan& plan) {
   const BlockSize block = largest_block(plan);
   std::uint64_t step = 0;
+  std::uint64_t copies = 5;
   for (const LearnSpec& learn : plan.recipe.learn) {
     const auto length = static_cast<std::uint64_t>(plan.recipe.calibration.length);
     const auto tokens = length * static_cast<std::uint64_t>(learn.batch);
@@ -167,9 +169,21 @@ std::uint64_t learning_bytes(const Plan& plan) {
                                     4 * static_cast<std::uint64_t>(plan.model.heads) * length;
     const bool relates = learn.token_relation > 0 || learn.sinkhorn > 0;
     const std::uint64_t loss = relates ? 6 * relation * relation : 0;
-    step = std::max(step, (tokens * per_token + loss) * kFloatBytes);
+    const std::uint64_t losses = loss * static_cast<std::uint64_t>(learn.batch);
+    step = std::max(step, (tokens * per_token + losses) * kFloatBytes);
+    if (learn.weight_rate > 0) copies = 10;
   }
-  return 5 * block.weights * kFloatBytes + step;
+  return copies * block.weights * kFloatBytes + step;
+}
+
+// GPTQ's matrices for the widest input: the sums, their factors in double, and what the windows in
+// work add.
+std::uint64_t solving_bytes(const Plan& plan) {
+  if (plan.recipe.solve.method == SolveMethod::nearest) return 0;
+  const BlockSize block = largest_block(plan);
+  const auto in_work = 2 * static_cast<std::uint64_t>(thread_count());
+  return block.widest_input * block.widest_input * (6 * sizeof(double) + in_work * kFloatBytes) +
+         3 * block.weights * kFloatBytes;
 }
 
 // Tables are packed before the first block and stay, packed, until their shard is written.
@@ -192,11 +206,13 @@ void estimate_memory(Plan& plan, const PlanOptions& options) {
   }
   const std::uint64_t streams = 2 * stream_bytes(plan);
   plan.peak_memory_bytes =
-      kLearnBaseBytes + std::max(learning_bytes(plan) + rounding, tables_bytes(plan));
+      kLearnBaseBytes +
+      std::max({learning_bytes(plan) + rounding, solving_bytes(plan), tables_bytes(plan)});
   (options.streams_on_disk ? plan.scratch_disk_bytes : plan.peak_memory_bytes) += streams;
 }
 
-// Passes over the windows for a block, in forward passes: the teacher once, the student once to
+// Passes over the windows for a block, in forward passes: the teacher once, the solver's, the
+// student once to
 // move on, per epoch a forward and a backward (2) on training windows, and validation before and
 // after.
 void estimate_time(Plan& plan) {
@@ -221,6 +237,18 @@ void estimate_time(Plan& plan) {
   const double window_flops = 2.0 * length * (weights + attention);
   double forwards = 2 * (train + validation);
   double flops = 0;
+  if (plan.recipe.range == RangeMethod::importance_search) {
+    plan.seconds += weights / (kSearchedWeightsPerThread * threads);
+  }
+  if (const SolveSpec& solve = plan.recipe.solve; solve.method != SolveMethod::nearest) {
+    const double seen = solve.windows > 0 ? std::min(train, static_cast<double>(solve.windows))
+                                          : train;
+    forwards += (solve.sequential ? 2 : 1) * seen;  // three of four sets end before the block does
+    const double width = static_cast<double>(plan.model.hidden);
+    const double inner = static_cast<double>(plan.model.ffn);
+    flops += 2.0 * seen * length * static_cast<double>(plan.model.blocks) *
+             (3 * width * width + inner * inner);
+  }
   double exponentials = 0;
   for (const LearnSpec& learn : plan.recipe.learn) {
     forwards += static_cast<double>(learn.epochs) * (3 * train + validation) + validation;

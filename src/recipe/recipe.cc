@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 
 #include "recipe/built_in_recipes.h"
@@ -13,7 +14,7 @@ namespace lowbit {
 namespace {
 
 constexpr std::uint64_t kRecipeLimitBytes = 1 << 20;
-constexpr std::string_view kDefaultPrefix = "frm-";
+constexpr std::array<std::string_view, 2> kPresets = {"light", "default"};
 
 std::string lower_case(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(),
@@ -66,20 +67,25 @@ std::vector<std::string> built_in_recipes() {
   return names;
 }
 
-Result<std::string> default_recipe_of(const std::string& scheme) {
-  const std::string wanted = std::string(kDefaultPrefix) + lower_case(scheme);
+Result<std::string> preset_recipe(const std::string& scheme, const std::string& preset) {
+  const std::string prefix = lower_case(preset) + "-";
+  const std::string wanted = prefix + lower_case(scheme);
   std::vector<std::string> schemes;
   for (const std::string& name : built_in_recipes()) {
     if (name == wanted) return name;
-    if (!name.starts_with(kDefaultPrefix)) continue;
-    std::string known = name.substr(kDefaultPrefix.size());
+    if (!name.starts_with(prefix)) continue;
+    std::string known = name.substr(prefix.size());
     std::transform(known.begin(), known.end(), known.begin(),
                    [](unsigned char letter) { return static_cast<char>(std::toupper(letter)); });
     schemes.push_back(known);
   }
+  if (schemes.empty()) {
+    return usage_error("recipe/unknown", fmt::format("unknown preset '{}'; there are {}", preset,
+                                                     fmt::join(kPresets, ", ")));
+  }
   return usage_error("recipe/unknown",
-                     fmt::format("no default recipe for scheme '{}'; there are {}", scheme,
-                                 fmt::join(schemes, ", ")));
+                     fmt::format("no {} recipe for scheme '{}'; there are {}", lower_case(preset),
+                                 scheme, fmt::join(schemes, ", ")));
 }
 
 }  // namespace lowbit

@@ -104,6 +104,8 @@ Result<Recipe> parse_recipe(std::string_view toml,
 Status set_recipe_key(Recipe& recipe, const std::string& assignment);
 std::string to_toml(const Recipe& recipe);  // every value, in a fixed order
 std::vector<std::string> built_in_recipes();
-Result<std::string> default_recipe_of(const std::string& scheme);  // "W4A4" -> "frm-w4a4"
+// "W4A4", "light" -> "light-w4a4", in any letter case. The presets: light, without gradients;
+// default.
+Result<std::string> preset_recipe(const std::string& scheme, const std::string& preset = "default");
 
 }  // namespace lowbit

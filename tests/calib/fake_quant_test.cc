@@ -41,6 +41,25 @@ TEST_P(FakeQuant, WeightGradientKernelEqualsTheReference) {
   const auto expected = fake_quant_weight_backward_reference(weight, parameters, scheme, upstream);
   EXPECT_TRUE(at::allclose(found.scale, expected.scale, 1e-4, 1e-4));
   EXPECT_TRUE(at::allclose(found.zero, expected.zero, 1e-4, 1e-4));
+  EXPECT_TRUE(at::equal(found.weight, expected.weight));
+}
+
+// The efficientqat sheet's golden gradient, one weight of the group at a time.
+TEST(FakeQuantGradients, Golden) {
+  const WeightScheme scheme{.bits = 2, .group_size = 4};
+  const Tensor weight = at::tensor({-.9F, -.2F, .35F, 1.1F}).view({1, 4});
+  const GroupParameters p{.scale = at::full({1, 1}, .5F), .zero = at::ones({1, 1}), .centered = {}};
+  EXPECT_TRUE(at::equal(fake_quant_weight(weight, p, scheme),
+                        at::tensor({-.5F, 0.F, .5F, 1.F}).view({1, 4})));
+  constexpr double kByScale[] = {-1, .4, .3, -.2}, kByZero[] = {-.5, 0, 0, 0};
+  for (int i = 0; i < 4; ++i) {
+    Tensor upstream = at::zeros({1, 4});
+    upstream[0][i] = 1.0F;
+    const auto found = fake_quant_weight_backward(weight, p, scheme, upstream);
+    EXPECT_NEAR(found.scale.item<double>(), kByScale[i], 1e-6) << i;
+    EXPECT_NEAR(found.zero.item<double>(), kByZero[i], 1e-6) << i;
+    EXPECT_EQ(found.weight.sum().item<double>(), i == 0 ? 0.0 : 1.0) << i;
+  }
 }
 
 // What training sees is what the format stores, up to the scale's storage type.

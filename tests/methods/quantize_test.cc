@@ -265,6 +265,53 @@ TEST(Quantize, TheStudentBeginsWithThePackedEmbedding) {
   EXPECT_GT(error_of("2"), 100 * error_of("16"));
 }
 
+const std::vector<std::string> kAllPasses = {
+    "smooth=awq",          "rotate=hadamard",        "range=importance-search",
+    "solve=gptq",          "learn.rate.weight=1e-3", "learn.rate.norm=1e-3",
+    "learn.batch=2",       "learn.relative_rates=true"};
+
+TEST(Quantize, KilledAmongPassesThatChangeNormsEndsWithTheSameBytes) {
+  const TemporaryFolder temporary;
+  FaultyFileSystem counting;
+  const Run how{.settings = kAllPasses, .model = "qwen2"};
+  const auto whole = run(counting, temporary.path() / "whole", how);
+  ASSERT_TRUE(whole.ok()) << whole.error().message;
+  const Folder expected = contents(temporary.path() / "whole");
+  for (const int part : {2, 3, 4}) {
+    const Path output = temporary.path() / "killed";
+    std::filesystem::remove_all(output);
+    FaultyFileSystem files({.kind = FaultKind::kill, .at = counting.operations() * part / 5});
+    EXPECT_THROW((void)run(files, output, how), Killed);
+    ASSERT_TRUE(run(real_file_system(), output, how).ok());
+    EXPECT_TRUE(contents(output) == expected) << "killed after " << part << " fifths";
+  }
+}
+
+// What passes fold into norms, biases and rotations has to be in the files and in the runtime: at 8
+// bits the packed model computes what the source does.
+TEST(Quantize, PackedAfterAllPassesIsTheSourceModelOnEveryFamily) {
+  for (const std::string model : {"llama2-biases", "qwen2", "qwen3", "opt", "mistral-window"}) {
+    const TemporaryFolder temporary;
+    std::vector<std::string> settings = kAllPasses;
+    settings.insert(settings.end(), {"scheme.weights.bits=8", "scheme.activations.bits=16"});
+    const auto done =
+        run(real_file_system(), temporary.path() / "out", {.settings = settings, .model = model});
+    ASSERT_TRUE(done.ok()) << model << ": " << done.error().message;
+    EXPECT_TRUE(verify(real_file_system(), temporary.path() / "out").value().ok()) << model;
+    const auto states = [&](const Path& folder) {
+      auto opened = ReferenceModel::open(real_file_system(), folder);
+      EXPECT_TRUE(opened.ok()) << model << ": " << opened.error().message;
+      const auto windows = random_windows(3).train;
+      const auto found = opened->final_states(windows, {}).value();
+      return to_tensor(found.front(), {std::ssize(found.front())});
+    };
+    const Tensor source = states(kModels / model);
+    const Tensor packed = states(temporary.path() / "out");
+    const double error = ((packed - source).square().mean() / source.square().mean()).item<double>();
+    EXPECT_LT(error, 1e-3) << model;
+  }
+}
+
 TEST(Quantize, AnUnknownDeviceIsAClearError) {
   EXPECT_EQ(find_device("tpu").error().code, "quantize/device");
   EXPECT_EQ(find_device("cuda:x").error().code, "quantize/device");

@@ -191,7 +191,6 @@ TEST_P(BuiltInRecipe, ParsesUnderItsOwnName) {
   const Result<Recipe> recipe = load_recipe(real_file_system(), GetParam());
   ASSERT_TRUE(recipe.ok()) << recipe.error().message;
   EXPECT_EQ(recipe->name, GetParam());
-  EXPECT_EQ(recipe->weights.group_size, 128);
 }
 
 TEST_P(BuiltInRecipe, IsTheSameAfterWritingAndReading) {
@@ -253,16 +252,23 @@ TEST(PaperRecipe, HasThePublishedValues) {
   EXPECT_FALSE(recipe->learn[0].keep_best);
 }
 
-TEST(DefaultRecipe, IsFoundInAnyLetterCase) {
-  EXPECT_EQ(default_recipe_of("W4A4").value(), "frm-w4a4");
-  EXPECT_EQ(default_recipe_of("w2a16").value(), "frm-w2a16");
+TEST(PresetRecipe, IsFoundInAnyLetterCase) {
+  EXPECT_EQ(preset_recipe("W4A4").value(), "default-w4a4");
+  EXPECT_EQ(preset_recipe("w2a16", "Light").value(), "light-w2a16");
 }
 
-TEST(DefaultRecipe, ListsTheSchemesThereAre) {
-  const Result<std::string> recipe = default_recipe_of("W5A5");
+TEST(PresetRecipe, ListsThePresetsThereAre) {
+  const Result<std::string> recipe = preset_recipe("W4A4", "heavy");
   ASSERT_FALSE(recipe.ok());
   EXPECT_EQ(recipe.error().kind, ErrorKind::usage);
-  EXPECT_THAT(recipe.error().message, HasSubstr("W4A16, W3A16, W2A16, W4A4, W3A3"));
+  EXPECT_THAT(recipe.error().message, HasSubstr("light, default"));
+}
+
+TEST(PresetRecipe, ListsTheSchemesThereAre) {
+  const Result<std::string> recipe = preset_recipe("W5A5");
+  ASSERT_FALSE(recipe.ok());
+  EXPECT_EQ(recipe.error().kind, ErrorKind::usage);
+  EXPECT_THAT(recipe.error().message, HasSubstr("W4A16, W3A16, W2A16, W4A4, W3A3, W4A8"));
 }
 
 TEST(LoadRecipe, ListsTheNamesThereAre) {

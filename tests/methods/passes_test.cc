@@ -1,0 +1,113 @@
+// Passes that change how a block is written down, not what it computes: with all quantizers off, a
+// smoothed and rotated student gives the source block's outputs, on every family.
+#include <gtest/gtest.h>
+
+#include "calib/student.h"
+#include "calib/turn.h"
+#include "format/hadamard_matrix.h"
+#include "methods/rotate.h"
+#include "methods/smooth.h"
+
+namespace lowbit {
+namespace {
+
+constexpr std::int64_t kWindows = 3, kTokens = 24;
+
+TEST(SmoothquantScale, IsTheSheetsFormula) {
+  const Tensor scale = smoothquant_scale(at::tensor({4.F, 9.F, 0.F, 1.F}),
+                                         at::tensor({1.F, 4.F, 2.F, 0.F}), 0.5);
+  EXPECT_NEAR(scale[0].item<double>(), 2.0, 1e-6);
+  EXPECT_NEAR(scale[1].item<double>(), 1.5, 1e-6);
+  EXPECT_EQ(scale[2].item<double>(), 1.0) << "a channel without input stays as it is";
+  EXPECT_NEAR(scale[3].item<double>(), 1.0 / std::sqrt(1e-5), 1e-2);
+}
+
+TEST(AwqScale, IsCentredAndOneForDeadChannels) {
+  const Tensor scale = awq_scale(at::tensor({4.F, 1.F, 0.F}), 0.5);  // 2 and 1 over sqrt(2)
+  EXPECT_NEAR(scale[0].item<double>(), std::sqrt(2.0), 1e-6);
+  EXPECT_NEAR(scale[1].item<double>(), std::sqrt(0.5), 1e-6);
+  EXPECT_EQ(scale[2].item<double>(), 1.0);
+  EXPECT_TRUE(awq_scale(at::tensor({4.F, 1.F, 0.F}), 0.0).equal(at::ones({3})));
+}
+
+TEST(Turned, IsOrthogonalAndItsGradientIsTheInverse) {
+  at::manual_seed(1);
+  for (const std::int64_t width : {64, 96, 40}) {
+    const InputTransform transform{.hadamard = hadamard_size(width)};
+    const Tensor x = at::randn({5, width}).requires_grad_(true);
+    const Tensor y = turned(x, transform);
+    EXPECT_LT((y.matmul(y.t()) - x.matmul(x.t())).abs().max().item<double>(), 1e-4) << width;
+    y.backward(y.detach());
+    EXPECT_LT((x.grad() - x).abs().max().item<double>(), 1e-5) << "H^T H x = x, width " << width;
+  }
+}
+
+class PassesOnFamilies : public ::testing::TestWithParam<const char*> {
+ protected:
+  void check(const SmoothSpec& smooth) {
+    const Path folder = Path(LOWBIT_SOURCE_DIR) / "tests/data/models" / GetParam();
+    const auto checkpoint = Checkpoint::open(real_file_system(), folder);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
+    const auto model = read_model_spec(checkpoint->config());
+    ASSERT_TRUE(model.ok());
+    const auto block = TorchBlock::load(*checkpoint, *model, 0, at::kCPU);
+    ASSERT_TRUE(block.ok());
+    auto stream = HiddenStream::make({kWindows, kTokens, model->hidden}, "");
+    ASSERT_TRUE(stream.ok());
+    at::manual_seed(5);
+    for (std::int64_t w = 0; w < kWindows; ++w) {
+      stream->set(w, at::randn({kTokens, model->hidden}) * at::linspace(0.1, 3.0, model->hidden));
+    }
+    std::vector<PlannedLinear> linears;
+    for (const LinearSpec* linear : block->spec().linears()) {
+      linears.push_back({*linear, {.transform = {.hadamard = hadamard_size(linear->in)}}});
+      linears.back().scheme.weight.group_size = 8;
+    }
+    TorchBlock student = *block;
+    BlockReport report;
+    BlockTask task{.student = student,
+                   .linears = linears,
+                   .parameters = std::vector<GroupParameters>(linears.size()),
+                   .inputs = *stream,
+                   .targets = *stream,
+                   .train_windows = kWindows,
+                   .device = at::kCPU,
+                   .head_dim = model->head_dim,
+                   .report = report,
+                   .on_step = [](double, const std::string&) { return Status(); }};
+    ASSERT_TRUE(smooth_pass(smooth, RangeMethod::min_max)(task).ok());
+    ASSERT_TRUE(rotate_pass()(task).ok());
+    std::vector<Tensor> weights;
+    double moved = 0;
+    for (std::size_t i = 0; i < linears.size(); ++i) {
+      weights.push_back(student.weight(i));
+      moved = std::max(moved, (student.weight(i) - block->weight(i)).abs().max().item<double>());
+    }
+    EXPECT_GT(moved, 1e-3) << "the passes did nothing";
+    const auto products = student_products(student, linears, weights, Precision::float32);
+    const Tensor x = stream->get(1, at::kCPU);
+    const Tensor expected = block->forward(x);
+    const Tensor found = student.forward(x, products);
+    const double scale = expected.abs().max().item<double>();
+    EXPECT_LT((found - expected).abs().max().item<double>() / scale, 1e-4);
+  }
+};
+
+TEST_P(PassesOnFamilies, SmoothQuantAndRotationKeepTheFunction) {
+  check({.method = SmoothMethod::smoothquant, .alpha = 0.7});
+}
+
+TEST_P(PassesOnFamilies, AwqAndRotationKeepTheFunction) { check({.method = SmoothMethod::awq}); }
+
+INSTANTIATE_TEST_SUITE_P(Families, PassesOnFamilies,
+                         ::testing::Values("llama2", "llama2-biases", "llama31-rope",
+                                           "llama-linear-rope", "mistral-window", "qwen2", "qwen3",
+                                           "opt"),
+                         [](const auto& model) {
+                           std::string name = model.param;
+                           std::erase_if(name, [](char c) { return c == '-'; });
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace lowbit
