@@ -33,8 +33,8 @@ void RecipeOptions::declare(CLI::App& app) {
   CLI::Option* by_name = app.add_option(
       "--recipe", recipe,
       fmt::format("A recipe file (.toml), or one of: {}", fmt::join(built_in_recipes(), ", ")));
-  CLI::Option* by_scheme =
-      app.add_option("--scheme", scheme, "The preset's recipe for a scheme: W4A16, W4A4, W3A3, ...");
+  CLI::Option* by_scheme = app.add_option(
+      "--scheme", scheme, "The preset's recipe for a scheme: W4A16, W4A4, W3A3, ...");
   by_scheme->excludes(by_name);
   app.add_option("--preset", preset, "light: no gradients, minutes; default: trains every block")
       ->needs(by_scheme)

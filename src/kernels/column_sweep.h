@@ -15,7 +15,7 @@ struct ColumnSweep {
   std::int64_t stride = 0;
   std::int64_t groups_per_row = 1;
   const std::int64_t* group_of = nullptr;  // [columns]: the group that each belongs to
-  const float* upper = nullptr;  // [columns, upper_stride]: the run's diagonal block of U, where
+  const float* upper = nullptr;   // [columns, upper_stride]: the run's diagonal block of U, where
   std::int64_t upper_stride = 0;  // inverse(H) = U^T U
 };
 
@@ -24,8 +24,8 @@ struct ColumnSweep {
 // run. On return `weight` holds the values that were rounded, before rounding; `errors` the e, from
 // which the caller corrects the columns after the run.
 void sweep_columns(const ColumnSweep& how, std::int64_t begin, std::int64_t end,
-                   float* weight,                           // [rows, stride]
-                   const float* scale, const float* zero,   // [rows, groups_per_row]
-                   float* errors);                          // [rows, columns]
+                   float* weight,                          // [rows, stride]
+                   const float* scale, const float* zero,  // [rows, groups_per_row]
+                   float* errors);                         // [rows, columns]
 
 }  // namespace lowbit

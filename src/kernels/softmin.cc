@@ -36,7 +36,7 @@ LOWBIT_INLINE float highest_exponent(const float* row, const float* h, std::int6
 
 // Eight columns of a row from column j on; fewer at the edge.
 LOWBIT_INLINE Floats8 columns_of(SimilarityView m, std::int64_t i, std::int64_t j,
-                                  std::int64_t width) {
+                                 std::int64_t width) {
   const float* from = m.data + i * m.size + j;
   return width == kLanes ? load<Floats8>(from) : load_partial<Floats8>(from, width);
 }

@@ -39,8 +39,8 @@ void measure_inputs(const BlockTask& task, const InputQuery& query,
       }
       return which.back() < wanted.back();
     };
-    const auto products = student_products(task.student, query.linears, query.weights,
-                                           Precision::float32, visit);
+    const auto products =
+        student_products(task.student, query.linears, query.weights, Precision::float32, visit);
     (void)task.student.forward(task.inputs.get(window, task.device), products);
     return found;
   };

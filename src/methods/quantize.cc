@@ -25,10 +25,12 @@ Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
   }
   const Recipe& recipe = plan.recipe;
   PipelinePasses passes{.block = {}, .table = squared_error_range};
-  if (recipe.smooth.method != SmoothMethod::none) passes.block.push_back(smooth_pass(recipe.smooth, recipe.range));
+  if (recipe.smooth.method != SmoothMethod::none)
+    passes.block.push_back(smooth_pass(recipe.smooth, recipe.range));
   if (recipe.hadamard) passes.block.push_back(rotate_pass());
   passes.block.push_back(range_pass(recipe.range));
-  if (recipe.solve.method != SolveMethod::nearest) passes.block.push_back(solve_pass(recipe.solve, recipe.range));
+  if (recipe.solve.method != SolveMethod::nearest)
+    passes.block.push_back(solve_pass(recipe.solve, recipe.range));
   for (const LearnSpec& learn : recipe.learn) passes.block.push_back(learn_pass(learn));
   return run_pipeline(checkpoint, plan, windows, options, passes);
 }

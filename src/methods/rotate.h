@@ -1,5 +1,5 @@
-// rotate.hadamard: every linear's weight in the basis of its input transform, a Hadamard matrix that
-// spreads outliers over all channels; the run time turns the input (QuaRot, Ashkboos et al.,
+// rotate.hadamard: every linear's weight in the basis of its input transform, a Hadamard matrix
+// that spreads outliers over all channels; the run time turns the input (QuaRot, Ashkboos et al.,
 // NeurIPS 2024; here at every input, so that norms keep their gains and any family is served).
 #pragma once
 

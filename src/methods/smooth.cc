@@ -63,7 +63,8 @@ class BlockSmoother {
         task_, float_query(task_, windows, Basis::source),
         [&](const Tensor& x) {
           const std::int64_t stride = std::max<std::int64_t>(1, x.size(0) / tokens);
-          return Measured{x.abs().amax(0), x.abs().mean(0), x.slice(0, 0, x.size(0), stride).clone()};
+          return Measured{x.abs().amax(0), x.abs().mean(0),
+                          x.slice(0, 0, x.size(0), stride).clone()};
         },
         [&](std::size_t linear, const Measured& found) {
           Statistics& s = statistics_[linear];
@@ -131,8 +132,7 @@ class BlockSmoother {
       const Tensor in = turned(input, scheme.transform);
       Tensor weight = turned(task_.student.weight(i) * by_column, scheme.transform);
       if (scheme.weight.quantized()) {
-        const GroupParameters p =
-            choose_range(range_, weight, scheme.weight, in.square().mean(0));
+        const GroupParameters p = choose_range(range_, weight, scheme.weight, in.square().mean(0));
         weight = fake_quant_weight(weight, p, scheme.weight);
       }
       const Tensor coded =

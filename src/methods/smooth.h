@@ -1,12 +1,12 @@
-// smooth: each channel of a linear's input is divided by a scale, and the linear's column multiplied
-// by it, so that what is hard to quantize moves between the two. The division goes into what made
-// the input: the gain of a norm, or the rows of the linear before (v for o, up for down).
+// smooth: each channel of a linear's input is divided by a scale, and the linear's column
+// multiplied by it, so that what is hard to quantize moves between the two. The division goes into
+// what made the input: the gain of a norm, or the rows of the linear before (v for o, up for down).
 // The block's function is unchanged.
 //
 // SmoothQuant (Xiao et al., ICML 2023): s = max|x|^alpha / max|w|^(1 - alpha).
 // AWQ (Lin et al., MLSys 2024): s = mean|x|^alpha, the alpha of 0, 0.05, ... 0.95 that loses least;
-// here what is lost is the squared error of the linears' outputs on a sample of tokens, with weights
-// and inputs quantized as the scheme says.
+// here what is lost is the squared error of the linears' outputs on a sample of tokens, with
+// weights and inputs quantized as the scheme says.
 #pragma once
 
 #include "calib/pipeline.h"

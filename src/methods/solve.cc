@@ -119,8 +119,8 @@ class BlockSolver {
  private:
   // All of these on the inputs that the weights as they are now give them.
   Status solve_sets(const std::vector<LinearSet>& sets) {
-    InputQuery query{.linears = task_.linears, .weights = weights_, .windows = spec_.windows,
-                     .wanted = {}};
+    InputQuery query{
+        .linears = task_.linears, .weights = weights_, .windows = spec_.windows, .wanted = {}};
     for (const LinearSet& set : sets) {
       query.wanted.insert(query.wanted.end(), set.begin(), set.end());
     }
@@ -151,9 +151,9 @@ class BlockSolver {
                return choose_range(range_, columns, scheme, importance);
              });
     if (result.damping > spec_.damping) {
-      task_.report.notices.push_back(fmt::format(
-          "{}: its inputs span too little of their space; damping rose from {} to {}",
-          task_.linears[i].linear.name, spec_.damping, result.damping));
+      task_.report.notices.push_back(
+          fmt::format("{}: its inputs span too little of their space; damping rose from {} to {}",
+                      task_.linears[i].linear.name, spec_.damping, result.damping));
     }
     task_.student.set_weight(i, result.weight);
     task_.parameters[i] = result.parameters;

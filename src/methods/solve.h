@@ -2,8 +2,8 @@
 // al., arXiv 2210.17323): columns are rounded one after the other, and each one's error is made up
 // for by those that follow, through the inverse of H = X^T X over the calibration text.
 //
-// What the pass leaves behind are weights and ranges as any pass does: the weights as they were just
-// before they were rounded, whose nearest codes are GPTQ's. A learn pass goes on from there.
+// What the pass leaves behind are weights and ranges as any pass does: the weights as they were
+// just before they were rounded, whose nearest codes are GPTQ's. A learn pass goes on from there.
 #pragma once
 
 #include "calib/pipeline.h"

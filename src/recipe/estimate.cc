@@ -151,8 +151,8 @@ std::uint64_t stream_bytes(const Plan& plan) {
 //   activations of one step, float32: per token about 24 hidden widths, 8 widest inputs, and
 //   attention
 //            probabilities and scores with their gradients, 4 x heads x length;
-//   loss: six length x length buffers of the relation and Sinkhorn terms, for each window of a batch;
-//   trained weights: a copy of theirs, two moments, the best state and a window's gradient.
+//   loss: six length x length buffers of the relation and Sinkhorn terms, for each window of a
+//   batch; trained weights: a copy of theirs, two moments, the best state and a window's gradient.
 // Mapped weights are not counted: the system takes those pages back when it needs them.
 std::uint64_t learning_bytes(const Plan& plan) {
   const BlockSize block = largest_block(plan);
@@ -205,9 +205,8 @@ void estimate_memory(Plan& plan, const PlanOptions& options) {
     return;
   }
   const std::uint64_t streams = 2 * stream_bytes(plan);
-  plan.peak_memory_bytes =
-      kLearnBaseBytes +
-      std::max({learning_bytes(plan) + rounding, solving_bytes(plan), tables_bytes(plan)});
+  plan.peak_memory_bytes = kLearnBaseBytes + std::max({learning_bytes(plan) + rounding,
+                                                       solving_bytes(plan), tables_bytes(plan)});
   (options.streams_on_disk ? plan.scratch_disk_bytes : plan.peak_memory_bytes) += streams;
 }
 
@@ -241,8 +240,8 @@ void estimate_time(Plan& plan) {
     plan.seconds += weights / (kSearchedWeightsPerThread * threads);
   }
   if (const SolveSpec& solve = plan.recipe.solve; solve.method != SolveMethod::nearest) {
-    const double seen = solve.windows > 0 ? std::min(train, static_cast<double>(solve.windows))
-                                          : train;
+    const double seen =
+        solve.windows > 0 ? std::min(train, static_cast<double>(solve.windows)) : train;
     forwards += (solve.sequential ? 2 : 1) * seen;  // three of four sets end before the block does
     const double width = static_cast<double>(plan.model.hidden);
     const double inner = static_cast<double>(plan.model.ffn);

@@ -45,7 +45,7 @@ struct SolveSpec {
   double damping = 0.01;         // of the mean of the Hessian's diagonal; rises where it has to
   bool activation_order = true;  // large inputs first, with the range pass's groups; false: in
                                  // order, each group's range from the weights as they are by then
-  bool sequential = true;  // each set of linears sees what the sets before it, rounded, put out
+  bool sequential = true;    // each set of linears sees what the sets before it, rounded, put out
   std::int64_t windows = 0;  // of the calibration text that it looks at; 0: all
 };
 
@@ -59,7 +59,7 @@ struct LearnSpec {
   double norm_rate = 0;         // of the gains of norms
   bool relative_rates = false;  // steps of scales and weights are fractions of the start scale,
                                 // those of gains fractions of the start gain
-  double mse = 1.0;                  // weights of the loss terms
+  double mse = 1.0;             // weights of the loss terms
   double token_relation = 1.0;
   double sinkhorn = 1.0;
   bool normalized_mse = false;       // MSE divided by the teacher's mean square

@@ -196,8 +196,8 @@ std::vector<PassKind> make_pass_kinds() {
                        group_size("robust", &Recipe::robust_group_size)};
   const auto smooth = [&](std::string_view name, SmoothMethod method,
                           std::vector<RecipeKey<SmoothSpec>> keys = {}) {
-    kinds.push_back(choice("smooth", name, &Recipe::smooth, &SmoothSpec::method, method,
-                           std::move(keys)));
+    kinds.push_back(
+        choice("smooth", name, &Recipe::smooth, &SmoothSpec::method, method, std::move(keys)));
   };
   smooth("none", SmoothMethod::none);
   smooth("smoothquant", SmoothMethod::smoothquant,

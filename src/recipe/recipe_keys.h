@@ -32,8 +32,8 @@ const std::vector<RecipeKey<LearnSpec>>& learn_keys();
 // What `use` may say. Passes stand in the order of their stages, one of each stage at most, but
 // any number of learn passes. A pass that is not listed is the first of its stage.
 struct PassKind {
-  std::string_view stage;   // "range"
-  std::string_view method;  // "min-max"
+  std::string_view stage;               // "range"
+  std::string_view method;              // "min-max"
   std::function<void(Recipe&)> select;  // marks it in the recipe; a learn pass is appended
   std::function<bool(const Recipe&)> selected = {};  // empty: a learn pass
   std::vector<RecipeKey<Recipe>> keys = {};          // beside `use`; those of learn are above

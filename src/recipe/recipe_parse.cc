@@ -134,8 +134,8 @@ Status apply_passes(Recipe& recipe, const toml::array& passes, const std::string
     const Result<const PassKind*> kind = pass_of(*table, source);
     if (!kind) return kind.error();
     const std::string_view stage = (*kind)->stage;
-    const auto position = static_cast<std::size_t>(
-        std::find(stages.begin(), stages.end(), stage) - stages.begin());
+    const auto position =
+        static_cast<std::size_t>(std::find(stages.begin(), stages.end(), stage) - stages.begin());
     if (position < reached || (stage == last && stage != "learn")) {
       return usage_error(
           "recipe/bad-value",

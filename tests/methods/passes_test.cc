@@ -14,8 +14,8 @@ namespace {
 constexpr std::int64_t kWindows = 3, kTokens = 24;
 
 TEST(SmoothquantScale, IsTheSheetsFormula) {
-  const Tensor scale = smoothquant_scale(at::tensor({4.F, 9.F, 0.F, 1.F}),
-                                         at::tensor({1.F, 4.F, 2.F, 0.F}), 0.5);
+  const Tensor scale =
+      smoothquant_scale(at::tensor({4.F, 9.F, 0.F, 1.F}), at::tensor({1.F, 4.F, 2.F, 0.F}), 0.5);
   EXPECT_NEAR(scale[0].item<double>(), 2.0, 1e-6);
   EXPECT_NEAR(scale[1].item<double>(), 1.5, 1e-6);
   EXPECT_EQ(scale[2].item<double>(), 1.0) << "a channel without input stays as it is";

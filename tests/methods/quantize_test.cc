@@ -266,9 +266,9 @@ TEST(Quantize, TheStudentBeginsWithThePackedEmbedding) {
 }
 
 const std::vector<std::string> kAllPasses = {
-    "smooth=awq",          "rotate=hadamard",        "range=importance-search",
-    "solve=gptq",          "learn.rate.weight=1e-3", "learn.rate.norm=1e-3",
-    "learn.batch=2",       "learn.relative_rates=true"};
+    "smooth=awq",    "rotate=hadamard",          "range=importance-search",
+    "solve=gptq",    "learn.rate.weight=1e-3",   "learn.rate.norm=1e-3",
+    "learn.batch=2", "learn.relative_rates=true"};
 
 TEST(Quantize, KilledAmongPassesThatChangeNormsEndsWithTheSameBytes) {
   const TemporaryFolder temporary;
@@ -307,7 +307,8 @@ TEST(Quantize, PackedAfterAllPassesIsTheSourceModelOnEveryFamily) {
     };
     const Tensor source = states(kModels / model);
     const Tensor packed = states(temporary.path() / "out");
-    const double error = ((packed - source).square().mean() / source.square().mean()).item<double>();
+    const double error =
+        ((packed - source).square().mean() / source.square().mean()).item<double>();
     EXPECT_LT(error, 1e-3) << model;
   }
 }

@@ -13,8 +13,8 @@ const WeightScheme kTwoBits{.bits = 2, .group_size = 4};
 const GroupParameters kGrid{.scale = at::full({1, 1}, 0.5F), .zero = at::full({1, 1}, 2.0F)};
 
 Tensor golden_inputs() {
-  return at::tensor({1.F,  .4F, .7F, .4F, -.7F, -.6F, .5F, .8F, -.5F, -.5F, .2F, .6F,
-                     1.F,  .5F, -.3F, -.5F, -.2F, -.4F, 0.F, .5F, .4F, 0.F, .4F, .6F})
+  return at::tensor({1.F, .4F, .7F,  .4F,  -.7F, -.6F, .5F, .8F, -.5F, -.5F, .2F, .6F,
+                     1.F, .5F, -.3F, -.5F, -.2F, -.4F, 0.F, .5F, .4F,  0.F,  .4F, .6F})
       .view({6, 4});
 }
 Tensor golden_weight() { return at::tensor({-.37F, -.5F, -.52F, -.16F}).view({1, 4}); }
@@ -49,7 +49,8 @@ TEST(InverseFactor, Golden) {
   const Tensor u = inverse_factor(golden_hessian(), damping);
   EXPECT_EQ(damping, 0.01);
   const std::vector<double> first = {3.561696, -7.997243, 2.096692, -3.990099};
-  for (int j = 0; j < 4; ++j) EXPECT_NEAR(u[0][j].item<double>(), first[static_cast<std::size_t>(j)], 2e-4);
+  for (int j = 0; j < 4; ++j)
+    EXPECT_NEAR(u[0][j].item<double>(), first[static_cast<std::size_t>(j)], 2e-4);
   EXPECT_NEAR(u[1][1].item<double>(), 3.275805, 1e-4);
   EXPECT_NEAR(u[2][2].item<double>(), 2.91502, 1e-4);
   EXPECT_NEAR(u[3][3].item<double>(), 1.213295, 1e-4);
@@ -73,8 +74,10 @@ TEST(Gptq, Golden) {
                              {.damping = 0.01, .activation_order = false},
                              [](const Tensor&, const Tensor&) { return kGrid; });
   EXPECT_TRUE(rounded(in_order, kTwoBits).equal(at::tensor({-.5F, 0.F, -1.F, .5F}).view({1, 4})));
-  EXPECT_NEAR(output_error(golden_weight(), rounded(solved, kTwoBits), golden_inputs()), .046866, 1e-5);
-  EXPECT_NEAR(output_error(golden_weight(), rounded(in_order, kTwoBits), golden_inputs()), .071266, 1e-5);
+  EXPECT_NEAR(output_error(golden_weight(), rounded(solved, kTwoBits), golden_inputs()), .046866,
+              1e-5);
+  EXPECT_NEAR(output_error(golden_weight(), rounded(in_order, kTwoBits), golden_inputs()), .071266,
+              1e-5);
 }
 
 TEST(Gptq, IsRoundingToNearestWhereInputsAreIndependent) {
@@ -97,7 +100,8 @@ TEST(Gptq, LosesLessThanNearestAndAFactorOfTheHessianChangesNothing) {
     const double before = output_error(layer.weight, nearest, layer.inputs);
     const double after = output_error(layer.weight, rounded(solved, scheme), layer.inputs);
     EXPECT_LT(after, 0.6 * before) << bits << " bits";
-    EXPECT_LT((rounded(scaled, scheme) - rounded(solved, scheme)).abs().gt(0).sum().item<double>(), 8);
+    EXPECT_LT((rounded(scaled, scheme) - rounded(solved, scheme)).abs().gt(0).sum().item<double>(),
+              8);
   }
 }
 
@@ -106,7 +110,8 @@ TEST(Gptq, RowsAreIndependent) {
   const WeightScheme scheme{.bits = 3, .group_size = 32};
   const GroupParameters grid = min_max_range(layer.weight, scheme);
   const auto all = gptq(layer.weight, layer.hessian(), grid, scheme, {}, no_range);
-  const GroupParameters of_row{.scale = grid.scale.slice(0, 2, 3), .zero = grid.zero.slice(0, 2, 3)};
+  const GroupParameters of_row{.scale = grid.scale.slice(0, 2, 3),
+                               .zero = grid.zero.slice(0, 2, 3)};
   const auto alone =
       gptq(layer.weight.slice(0, 2, 3), layer.hessian(), of_row, scheme, {}, no_range);
   EXPECT_TRUE(rounded(all, scheme).slice(0, 2, 3).equal(rounded(alone, scheme)));
