@@ -270,19 +270,20 @@ const std::vector<std::string> kAllPasses = {
     "solve=gptq",    "learn.rate.weight=1e-3",   "learn.rate.norm=1e-3",
     "learn.batch=2", "learn.relative_rates=true"};
 
+const Run kPassesOnQwen{.settings = kAllPasses, .model = "qwen2"};
+
 TEST(Quantize, KilledAmongPassesThatChangeNormsEndsWithTheSameBytes) {
   const TemporaryFolder temporary;
   FaultyFileSystem counting;
-  const Run how{.settings = kAllPasses, .model = "qwen2"};
-  const auto whole = run(counting, temporary.path() / "whole", how);
+  const auto whole = run(counting, temporary.path() / "whole", kPassesOnQwen);
   ASSERT_TRUE(whole.ok()) << whole.error().message;
   const Folder expected = contents(temporary.path() / "whole");
   for (const int part : {2, 3, 4}) {
     const Path output = temporary.path() / "killed";
     std::filesystem::remove_all(output);
     FaultyFileSystem files({.kind = FaultKind::kill, .at = counting.operations() * part / 5});
-    EXPECT_THROW((void)run(files, output, how), Killed);
-    ASSERT_TRUE(run(real_file_system(), output, how).ok());
+    EXPECT_THROW((void)run(files, output, kPassesOnQwen), Killed);
+    ASSERT_TRUE(run(real_file_system(), output, kPassesOnQwen).ok());
     EXPECT_TRUE(contents(output) == expected) << "killed after " << part << " fifths";
   }
 }
