@@ -7,6 +7,7 @@
 
 #include "runtime/embedding.h"
 #include "runtime/reference_model.h"
+#include "support/families.h"
 
 namespace lowbit {
 namespace {
@@ -48,15 +49,8 @@ TEST_P(TorchBlocks, GiveTheRuntimesHiddenStates) {
   EXPECT_LT((x - reference).abs().max().item<double>(), 1e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, TorchBlocks,
-                         ::testing::Values("llama2", "llama2-biases", "llama31-rope",
-                                           "llama-linear-rope", "mistral-window", "qwen2", "qwen3",
-                                           "opt"),
-                         [](const auto& model) {
-                           std::string name = model.param;
-                           std::erase_if(name, [](char c) { return c == '-'; });
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Families, TorchBlocks, testing::family_models(),
+                         testing::family_test_name);
 
 }  // namespace
 }  // namespace lowbit

@@ -7,6 +7,7 @@
 #include "format/hadamard_matrix.h"
 #include "methods/rotate.h"
 #include "methods/smooth.h"
+#include "support/families.h"
 
 namespace lowbit {
 namespace {
@@ -99,15 +100,8 @@ TEST_P(PassesOnFamilies, SmoothQuantAndRotationKeepTheFunction) {
 
 TEST_P(PassesOnFamilies, AwqAndRotationKeepTheFunction) { check({.method = SmoothMethod::awq}); }
 
-INSTANTIATE_TEST_SUITE_P(Families, PassesOnFamilies,
-                         ::testing::Values("llama2", "llama2-biases", "llama31-rope",
-                                           "llama-linear-rope", "mistral-window", "qwen2", "qwen3",
-                                           "opt"),
-                         [](const auto& model) {
-                           std::string name = model.param;
-                           std::erase_if(name, [](char c) { return c == '-'; });
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Families, PassesOnFamilies, testing::family_models(),
+                         testing::family_test_name);
 
 }  // namespace
 }  // namespace lowbit
