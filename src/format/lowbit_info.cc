@@ -83,7 +83,6 @@ OrderedJson LowbitInfo::json(const QuantizationMap& quantization) const {
   OrderedJson result = {{"version", kVersion}};
   if (!recipe.empty()) result["recipe"] = recipe;
   if (!run.empty()) result["run"] = run;
-  if (!run.empty()) result["run"] = run;
   if (has_asymmetric_activations(quantization)) {
     result["activations"] = {{"zero_point", kZeroPoint}};
   }

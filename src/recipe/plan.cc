@@ -111,7 +111,9 @@ Result<LinearScheme> scheme_of(const Recipe& recipe, const LinearSpec& linear,
   scheme.weight.group_size = *size;
   scheme.activation.group_size = scheme.weight.group_size;
   if (scheme.weight.group_size == 0) scheme.activation.per = ActivationGranularity::token;
-  if (recipe.hadamard) scheme.transform.hadamard = hadamard_size(linear.in);
+  if (recipe.hadamard && hadamard_size(linear.in) > 1) {
+    scheme.transform.hadamard = hadamard_size(linear.in);
+  }
   return scheme;
 }
 
