@@ -18,19 +18,18 @@ InputQuery float_query(const BlockTask& task, std::int64_t windows, Basis basis)
     query.linears[i].scheme.activation = {};
     if (basis == Basis::source) query.linears[i].scheme.transform = {};
     query.weights.push_back(task.student.weight(i));
+    query.wanted.push_back(i);
   }
   return query;
 }
 
-void measure_inputs(const BlockTask& task, const InputQuery& query,
-                    const std::function<Measured(const Tensor& x)>& measure,
-                    const std::function<void(std::size_t linear, const Measured& found)>& take) {
+void measure_inputs(
+    const BlockTask& task, const InputQuery& query,
+    const std::function<Measured(const Tensor& x)>& measure,
+    const std::function<void(std::span<const std::size_t> alike, const Measured& found)>& take) {
   const at::NoGradGuard no_gradient;
   using Found = std::vector<std::pair<LinearSet, Measured>>;
-  LinearSet wanted = query.wanted;
-  for (std::size_t i = 0; wanted.size() < task.linears.size() && query.wanted.empty(); ++i) {
-    wanted.push_back(i);
-  }
+  const LinearSet& wanted = query.wanted;
   const auto measure_window = [&](std::int64_t window) {
     Found found;
     const auto visit = [&](std::span<const std::size_t> which, const Tensor& x) {
@@ -54,9 +53,7 @@ void measure_inputs(const BlockTask& task, const InputQuery& query,
       found[static_cast<std::size_t>(window - first)] = measure_window(window);
     });
     for (const Found& of_window : found) {
-      for (const auto& [linears, measured] : of_window) {
-        for (const std::size_t linear : linears) take(linear, measured);
-      }
+      for (const auto& [linears, measured] : of_window) take(linears, measured);
     }
   }
 }

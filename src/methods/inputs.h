@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "calib/pipeline.h"
@@ -18,7 +19,7 @@ struct InputQuery {
   std::vector<PlannedLinear> linears;  // how inputs are taken
   std::vector<Tensor> weights;         // of the forward pass, in BlockSpec::linears() order
   std::int64_t windows = 0;            // the first so many training windows; 0: all
-  LinearSet wanted;                    // the linears that are asked about; empty: all
+  LinearSet wanted;                    // the linears that are asked about, in order
 };
 // The student's weights as they are, its inputs unquantized; `turned`: whether the rotate pass has
 // turned its weights.
@@ -27,10 +28,11 @@ InputQuery float_query(const BlockTask& task, std::int64_t windows, Basis basis)
 
 // Passes windows through the block, without gradients. `measure` turns the input x [tokens, in]
 // of linears that share it into what is kept of it, for several windows at a time; `take` gets that
-// for each of these linears, one window after the other.
+// with these linears, one window after the other.
 using Measured = std::vector<Tensor>;
-void measure_inputs(const BlockTask& task, const InputQuery& query,
-                    const std::function<Measured(const Tensor& x)>& measure,
-                    const std::function<void(std::size_t linear, const Measured& found)>& take);
+void measure_inputs(
+    const BlockTask& task, const InputQuery& query,
+    const std::function<Measured(const Tensor& x)>& measure,
+    const std::function<void(std::span<const std::size_t> alike, const Measured& found)>& take);
 
 }  // namespace lowbit

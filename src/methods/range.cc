@@ -106,8 +106,10 @@ std::vector<Tensor> input_powers(const BlockTask& task) {
   measure_inputs(
       task, float_query(task, kWindows, Basis::turned),
       [](const Tensor& x) { return Measured{x.square().mean(0)}; },
-      [&](std::size_t linear, const Measured& power) {
-        sums[linear] = sums[linear].defined() ? sums[linear] + power[0] : power[0];
+      [&](std::span<const std::size_t> alike, const Measured& power) {
+        for (const std::size_t linear : alike) {
+          sums[linear] = sums[linear].defined() ? sums[linear] + power[0] : power[0];
+        }
       });
   return sums;
 }

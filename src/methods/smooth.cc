@@ -66,8 +66,8 @@ class BlockSmoother {
           return Measured{x.abs().amax(0), x.abs().mean(0),
                           x.slice(0, 0, x.size(0), stride).clone()};
         },
-        [&](std::size_t linear, const Measured& found) {
-          Statistics& s = statistics_[linear];
+        [&](std::span<const std::size_t> alike, const Measured& found) {
+          Statistics& s = statistics_[alike.front()];
           s.largest = s.largest.defined() ? at::maximum(s.largest, found[0]) : found[0];
           s.mean = s.mean.defined() ? s.mean + found[1] : found[1];
           s.sample.push_back(found[2]);
@@ -176,7 +176,7 @@ class BlockSmoother {
   const SmoothSpec& spec_;
   RangeMethod range_;
   BlockTask& task_;
-  std::vector<Statistics> statistics_;  // of each linear's input
+  std::vector<Statistics> statistics_;  // at the first linear of each set
 };
 
 }  // namespace

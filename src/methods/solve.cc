@@ -107,39 +107,38 @@ class BlockSolver {
     }
   }
 
+  // Set by set: each sees what the sets before it, rounded, put out.
   Status run() {
-    const auto sets = input_sets(task_.student.spec());
-    if (!spec_.sequential) return solve_sets(sets);
-    for (const auto& set : sets) {
-      if (auto status = solve_sets({set}); !status) return status;
+    for (const LinearSet& set : input_sets(task_.student.spec())) {
+      if (auto status = solve_set(set); !status) return status;
     }
     return {};
   }
 
  private:
-  // All of these on the inputs that the weights as they are now give them.
-  Status solve_sets(const std::vector<LinearSet>& sets) {
-    InputQuery query{
-        .linears = task_.linears, .weights = weights_, .windows = spec_.windows, .wanted = {}};
-    for (const LinearSet& set : sets) {
-      query.wanted.insert(query.wanted.end(), set.begin(), set.end());
-    }
-    std::vector<Tensor> hessians(task_.linears.size());
+  Status solve_set(const LinearSet& set) {
+    const InputQuery query{
+        .linears = task_.linears, .weights = weights_, .windows = spec_.windows, .wanted = set};
+    std::vector<Tensor> hessians(task_.linears.size());  // linears of one input share theirs
     measure_inputs(
         task_, query, [](const Tensor& x) { return Measured{x.t().matmul(x)}; },
-        [&](std::size_t linear, const Measured& product) {
-          Tensor& sum = hessians[linear];
+        [&](std::span<const std::size_t> alike, const Measured& product) {
+          Tensor& sum = hessians[alike.front()];
           sum = sum.defined() ? sum.add_(product[0]) : product[0].to(at::kDouble);
+          for (const std::size_t linear : alike) hessians[linear] = sum;
         });
-    for (const LinearSet& set : sets) {
-      for (const std::size_t i : set) {
-        if (task_.linears[i].scheme.weight.quantized()) solve(i, hessians[i]);
+    for (const std::size_t i : set) {
+      if (!task_.linears[i].scheme.weight.quantized()) continue;
+      if (!hessians[i].isfinite().all().item<bool>()) {
+        return bad_input("quantize/non-finite",
+                         task_.linears[i].linear.name +
+                             ": its inputs are not finite; the source model overflows on this "
+                             "text, or the recipe's bits are too few for it");
       }
-      const double fraction =
-          static_cast<double>(set.back() + 1) / static_cast<double>(task_.linears.size());
-      if (auto status = task_.on_step(fraction, "gptq"); !status) return status;
+      solve(i, hessians[i]);
     }
-    return {};
+    return task_.on_step(
+        static_cast<double>(set.back() + 1) / static_cast<double>(task_.linears.size()), "gptq");
   }
 
   void solve(std::size_t i, const Tensor& hessian) {

@@ -29,7 +29,7 @@ GptqResult gptq(const Tensor& weight, const Tensor& hessian, const GroupParamete
                 const WeightScheme& scheme, const GptqOptions& options, const GroupRange& range);
 
 // The upper factor U of inverse(H + damping mean(diag H)) = U^T U, in double; the damping rises
-// tenfold until H is positive definite, and `damping` says what was used.
+// tenfold until H is positive definite, and `damping` says what was used. H is finite.
 Tensor inverse_factor(const Tensor& hessian, double& damping);
 
 BlockPass solve_pass(const SolveSpec& spec, RangeMethod range);

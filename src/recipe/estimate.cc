@@ -242,7 +242,7 @@ void estimate_time(Plan& plan) {
   if (const SolveSpec& solve = plan.recipe.solve; solve.method != SolveMethod::nearest) {
     const double seen =
         solve.windows > 0 ? std::min(train, static_cast<double>(solve.windows)) : train;
-    forwards += (solve.sequential ? 2 : 1) * seen;  // three of four sets end before the block does
+    forwards += 2 * seen;  // one for each of four sets, three of which end before the block does
     const double width = static_cast<double>(plan.model.hidden);
     const double inner = static_cast<double>(plan.model.ffn);
     flops += 2.0 * seen * length * static_cast<double>(plan.model.blocks) *

@@ -45,8 +45,7 @@ struct SolveSpec {
   double damping = 0.01;         // of the mean of the Hessian's diagonal; rises where it has to
   bool activation_order = true;  // large inputs first, with the range pass's groups; false: in
                                  // order, each group's range from the weights as they are by then
-  bool sequential = true;    // each set of linears sees what the sets before it, rounded, put out
-  std::int64_t windows = 0;  // of the calibration text that it looks at; 0: all
+  std::int64_t windows = 0;      // of the calibration text that it looks at; 0: all
 };
 
 // The learn pass (methods/learn_block.h): gradients through a block, FRM-PTQ and its relatives.

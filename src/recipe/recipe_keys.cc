@@ -214,7 +214,6 @@ std::vector<PassKind> make_pass_kinds() {
   kinds.push_back(choice("solve", "gptq", &Recipe::solve, &SolveSpec::method, SolveMethod::gptq,
                          {number("damping", &SolveSpec::damping, 0, 1000),
                           flag("activation_order", &SolveSpec::activation_order),
-                          flag("sequential", &SolveSpec::sequential),
                           integer("windows", &SolveSpec::windows, Count{0}, Count{1} << 20)}));
   kinds.push_back({"learn", "block", [](Recipe& recipe) { recipe.learn.emplace_back(); }});
   return kinds;

@@ -278,6 +278,13 @@ TEST(Quantize, KilledAmongPassesThatChangeNormsEndsWithTheSameBytes) {
   const auto whole = run(counting, temporary.path() / "whole", kPassesOnQwen);
   ASSERT_TRUE(whole.ok()) << whole.error().message;
   const Folder expected = contents(temporary.path() / "whole");
+  const std::string norm = "model.layers.0.input_layernorm.weight";
+  const auto gain = [&](const Path& folder) {
+    const auto checkpoint = Checkpoint::open(real_file_system(), folder);
+    return checkpoint->floats(norm, checkpoint->tensor(norm)->info->shape).value();
+  };
+  EXPECT_NE(gain(temporary.path() / "whole"), gain(kModels / "qwen2")) << "no pass changed a norm";
+  EXPECT_NE(expected.at("config.json").find("transform_config"), std::string::npos);
   for (const int part : {2, 3, 4}) {
     const Path output = temporary.path() / "killed";
     std::filesystem::remove_all(output);
