@@ -193,14 +193,18 @@ TEST(Quantize, NoEpochsEqualRoundToNearest) {
   EXPECT_TRUE(a.at(shard) == b.at(shard));
 }
 
+// Each kind of parameter by itself.
 TEST(Quantize, TrainingLowersTheLossOnItsOwnWindows) {
-  const TemporaryFolder temporary;
-  const auto report = run(real_file_system(), temporary.path() / "a",
-                          {.settings = {"learn.rate.scale=1e-3", "learn.epochs=4",
-                                        "learn.keep_best=true", "scheme.weights.bits=2"}});
-  ASSERT_TRUE(report.ok()) << report.error().message;
-  for (const BlockReport& block : report->blocks) {
-    EXPECT_LT(block.loss_after, block.loss_before);
+  for (const std::string trained : {"scale=1e-3", "weight=1e-3", "norm=1e-2"}) {
+    const TemporaryFolder temporary;
+    const auto report =
+        run(real_file_system(), temporary.path() / "a",
+            {.settings = {"learn.rate.scale=0", "learn.rate.zero=0", "learn.rate." + trained,
+                          "learn.epochs=4", "learn.keep_best=true", "scheme.weights.bits=2"}});
+    ASSERT_TRUE(report.ok()) << trained << ": " << report.error().message;
+    for (const BlockReport& block : report->blocks) {
+      EXPECT_LT(block.loss_after, block.loss_before) << trained << ", block " << block.index;
+    }
   }
 }
 
