@@ -95,7 +95,8 @@ double products(const char* name, LinearInput& input,
 }
 
 double coding(const char* name, std::span<const float> x, const LoadedLinear& linear) {
-  return milliseconds([&] { LinearInput(x, linear.in).codes(linear.activation, kGroup); }, name);
+  return milliseconds(
+      [&] { LinearInput(x, linear.in).codes(linear.transform, linear.activation, kGroup); }, name);
 }
 
 void run(const Options& options) {
@@ -123,8 +124,8 @@ void run(const Options& options) {
   sum += coding("coding of 14336", wide, block.down);
   LinearInput input(hidden, model.hidden);
   LinearInput wide_input(wide, model.ffn);
-  input.codes(block.q.activation, kGroup);
-  wide_input.codes(block.q.activation, kGroup);
+  input.codes(block.q.transform, block.q.activation, kGroup);
+  wide_input.codes(block.down.transform, block.down.activation, kGroup);
   sum += products("q, k, v", input, {&block.q, &block.k, &block.v});
   sum += products("o", input, {&block.o});
   sum += products("gate, up", input, {&*block.gate, &block.up});
