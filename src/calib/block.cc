@@ -8,6 +8,11 @@
 
 namespace lowbit {
 
+Tensor apply_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
+  if (bias.defined()) return at::layer_norm(x, {weight.size(0)}, weight, bias, epsilon);
+  return x * at::rsqrt(x.square().mean(-1, true) + epsilon) * weight;
+}
+
 Result<TorchBlock> TorchBlock::load(const Checkpoint& checkpoint, const ModelSpec& model,
                                     std::int64_t index, const at::Device& device) {
   TorchBlock block;
@@ -67,11 +72,9 @@ void TorchBlock::set_floats(const Floats& floats) {
 }
 
 Tensor TorchBlock::norm(const Tensor& x, const NormSpec& spec) const {
-  const Tensor& weight = norm_weights_.at(spec.name);
-  if (model_.norm == NormKind::layer && norm_biases_.contains(spec.name)) {
-    return at::layer_norm(x, {spec.width}, weight, norm_biases_.at(spec.name), model_.norm_epsilon);
-  }
-  return x * at::rsqrt(x.square().mean(-1, true) + model_.norm_epsilon) * weight;
+  const auto bias = norm_biases_.find(spec.name);
+  return apply_norm(x, norm_weights_.at(spec.name),
+                    bias == norm_biases_.end() ? Tensor() : bias->second, model_.norm_epsilon);
 }
 
 TorchBlock::Rotation TorchBlock::rotation(std::int64_t tokens) const {

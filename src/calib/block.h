@@ -17,6 +17,9 @@
 
 namespace lowbit {
 
+// RMSNorm of rows, or LayerNorm where there is a bias; differentiable.
+Tensor apply_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon);
+
 class TorchBlock {
  public:
   static Result<TorchBlock> load(const Checkpoint& checkpoint, const ModelSpec& model,

@@ -27,7 +27,11 @@ constexpr std::uint64_t kCompanionLimit = 256ULL << 20;
 constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr const char* kReportName = "lowbit-report.json";
 
-std::string step_of(std::int64_t block) { return "block " + std::to_string(block); }
+constexpr const char* kDraftPrefix = "draft-";
+
+std::string step_of(BlockShard shard, std::int64_t block) {
+  return (shard == BlockShard::draft ? "draft " : "block ") + std::to_string(block);
+}
 
 TensorToWrite borrowed(const Checkpoint::Tensor& tensor) {
   return {.name = tensor.info->name,
@@ -77,6 +81,7 @@ Result<OutputFolder> OutputFolder::open(const Checkpoint& source, const Plan& pl
       if (auto status = discard_completed(files, folder); !status) return status.error();
     } else if (*completed == output.digest_) {
       output.complete_ = true;
+      if (auto status = output.remove_drafts(); !status) return status.error();  // killed in finish
       return output;
     } else {
       return holds_other_result(folder);
@@ -99,12 +104,27 @@ std::string OutputFolder::shard_name(std::int64_t shard) const {
   return name.data();
 }
 
-bool OutputFolder::has_block(std::int64_t block) const {
-  return journal_->finished(step_of(block));
+std::string OutputFolder::block_name(BlockShard shard, std::int64_t block) const {
+  if (shard == BlockShard::final) return shard_name(block + 1);
+  return kDraftPrefix + shard_name(block + 1);
 }
 
-std::string OutputFolder::block_note(std::int64_t block) const {
-  return journal_->note_of(step_of(block));
+bool OutputFolder::has_block(BlockShard shard, std::int64_t block) const {
+  return journal_->finished(step_of(shard, block));
+}
+
+std::string OutputFolder::block_note(BlockShard shard, std::int64_t block) const {
+  return journal_->note_of(step_of(shard, block));
+}
+
+Status OutputFolder::remove_drafts() const {
+  FileSystem& files = source_->files();
+  for (std::int64_t block = 0; block < plan_->model.blocks; ++block) {
+    const Path draft = folder_ / block_name(BlockShard::draft, block);
+    if (!files.exists(draft)) continue;
+    if (auto status = files.remove(draft); !status) return status;
+  }
+  return {};
 }
 
 Status OutputFolder::write_shard(const std::string& step, const std::string& name,
@@ -117,7 +137,7 @@ Status OutputFolder::write_shard(const std::string& step, const std::string& nam
   return journal_->finish(step, {name}, note);
 }
 
-Status OutputFolder::write_block(std::int64_t block,
+Status OutputFolder::write_block(BlockShard shard, std::int64_t block,
                                  const std::vector<const GroupAffineWeight*>& linears,
                                  const TorchBlock::Floats& floats, const std::string& note) {
   const auto& planned = plan_->blocks[static_cast<std::size_t>(block)].linears;
@@ -143,21 +163,20 @@ Status OutputFolder::write_block(std::int64_t block,
     }
   }
   sort_by_name(tensors);
-  const std::string name = shard_name(block + 1);
-  return write_shard(step_of(block), name, tensors, note);
+  return write_shard(step_of(shard, block), block_name(shard, block), tensors, note);
 }
 
 Result<std::vector<std::optional<GroupAffineWeight>>> OutputFolder::read_block(
-    std::int64_t block) const {
-  auto shard = Checkpoint::open_weights(source_->files(), folder_ / shard_name(block + 1));
-  if (!shard) return shard.error();
+    BlockShard shard, std::int64_t block) const {
+  auto tensors = Checkpoint::open_weights(source_->files(), folder_ / block_name(shard, block));
+  if (!tensors) return tensors.error();
   std::vector<std::optional<GroupAffineWeight>> weights;
   for (const PlannedLinear& planned : plan_->blocks[static_cast<std::size_t>(block)].linears) {
     if (!planned.scheme.weight.quantized()) {
       weights.emplace_back();
       continue;
     }
-    auto weight = read_group_affine(*shard, planned.linear.name, planned.linear.out,
+    auto weight = read_group_affine(*tensors, planned.linear.name, planned.linear.out,
                                     planned.linear.in, planned.scheme.weight);
     if (!weight) return weight.error();
     weights.emplace_back(std::move(*weight));
@@ -165,13 +184,13 @@ Result<std::vector<std::optional<GroupAffineWeight>>> OutputFolder::read_block(
   return weights;
 }
 
-Result<TorchBlock::Floats> OutputFolder::read_floats(std::int64_t block,
+Result<TorchBlock::Floats> OutputFolder::read_floats(BlockShard shard, std::int64_t block,
                                                      const TorchBlock::Floats& like) const {
-  auto shard = Checkpoint::open_weights(source_->files(), folder_ / shard_name(block + 1));
-  if (!shard) return shard.error();
+  auto tensors = Checkpoint::open_weights(source_->files(), folder_ / block_name(shard, block));
+  if (!tensors) return tensors.error();
   TorchBlock::Floats floats;
   for (const auto& [name, tensor] : like) {
-    auto values = shard->floats(name, tensor.sizes().vec());
+    auto values = tensors->floats(name, tensor.sizes().vec());
     if (!values) return values.error();
     floats[name] = to_tensor(*values, tensor.sizes().vec());
   }
@@ -259,7 +278,9 @@ Status OutputFolder::write_config() {
   }
   if (plan_->model.tied_head) linears.emplace_back("lm_head");  // no weight of its own
   LowbitInfo info{.recipe = plan_->recipe.name, .run = digest_};
-  for (const JournalFile& file : journal_->all_files()) info.files[file.name] = file.sha256;
+  for (const JournalFile& file : journal_->all_files()) {
+    if (!file.name.starts_with(kDraftPrefix)) info.files[file.name] = file.sha256;
+  }
   OrderedJson config = source_->config();
   config["quantization_config"] = quantization.quantization_config(linears);
   config["lowbit"] = info.json(quantization);
@@ -272,7 +293,8 @@ Status OutputFolder::finish(const std::string& report) {
   }
   if (auto status = write_config(); !status) return status;
   complete_ = true;
-  return journal_->remove();
+  if (auto status = journal_->remove(); !status) return status;
+  return remove_drafts();
 }
 
 Result<std::uint64_t> OutputFolder::size_bytes() const {

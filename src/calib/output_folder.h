@@ -1,6 +1,7 @@
 // The packed checkpoint as it grows: shards by step, journalled, config.json last.
 //
-// Steps: "tensors" (what no block owns: embeddings, last norm, head), "block K", "companions"
+// Steps: "tensors" (what no block owns: embeddings, last norm, head), "draft K" where the whole
+// model is tuned afterwards, "block K", "companions"
 // (tokenizer and generation files, the index, the report). A folder whose config.json carries this
 // run's digest is complete.
 #pragma once
@@ -20,6 +21,10 @@ namespace lowbit {
 // What a completed folder carries of the inputs that decided it.
 std::string digest_of(const Journal::Inputs& inputs);
 
+// Where a recipe tunes the whole model, its blocks are first written as drafts, of which nothing is
+// left in a complete folder.
+enum class BlockShard { draft, final };
+
 class OutputFolder {
  public:
   // Starts or continues a run; `restart` forgets what is there. "plan/output-not-empty": the folder
@@ -28,17 +33,20 @@ class OutputFolder {
                                    const Journal::Inputs& inputs, bool restart);
 
   bool complete() const { return complete_; }
-  bool has_block(std::int64_t block) const;
-  std::string block_note(std::int64_t block) const;
+  bool has_block(BlockShard shard, std::int64_t block) const;
+  std::string block_note(BlockShard shard, std::int64_t block) const;
 
   // Packs one block: quantized linears as given (null: the source's own tensor), gains and biases
   // as given, in their types; all else copied.
-  Status write_block(std::int64_t block, const std::vector<const GroupAffineWeight*>& linears,
+  Status write_block(BlockShard shard, std::int64_t block,
+                     const std::vector<const GroupAffineWeight*>& linears,
                      const TorchBlock::Floats& floats, const std::string& note);
   // The packed weights of a finished block, as written; nothing for float linears.
-  Result<std::vector<std::optional<GroupAffineWeight>>> read_block(std::int64_t block) const;
+  Result<std::vector<std::optional<GroupAffineWeight>>> read_block(BlockShard shard,
+                                                                   std::int64_t block) const;
   // Its gains and biases, as written; `like` has their names and shapes.
-  Result<TorchBlock::Floats> read_floats(std::int64_t block, const TorchBlock::Floats& like) const;
+  Result<TorchBlock::Floats> read_floats(BlockShard shard, std::int64_t block,
+                                         const TorchBlock::Floats& like) const;
 
   // What no block owns: quantized tables as `pack` gives them, all else copied. Does nothing where
   // an earlier run has done it.
@@ -46,7 +54,7 @@ class OutputFolder {
   Status write_rest(const PackTable& pack);
   Result<Checkpoint> read_rest() const;  // these tensors as written
 
-  // The companions, config.json last; then the journal goes. Blocks and rest are written.
+  // The companions, config.json last; then journal and drafts go. Blocks and rest are written.
   Status finish(const std::string& report);
   Result<std::uint64_t> size_bytes() const;
 
@@ -54,6 +62,8 @@ class OutputFolder {
   OutputFolder(const Checkpoint& source, const Plan& plan, Path folder)
       : source_(&source), plan_(&plan), folder_(std::move(folder)) {}
   std::string shard_name(std::int64_t shard) const;  // from 1; block K is shard K + 1
+  std::string block_name(BlockShard shard, std::int64_t block) const;
+  Status remove_drafts() const;
   Status write_shard(const std::string& step, const std::string& name,
                      const std::vector<TensorToWrite>& tensors, const std::string& note);
   Status write_companions(const std::string& report);

@@ -71,23 +71,42 @@ OrderedJson to_json(const BlockReport& report) {
           {"notices", report.notices}};
 }
 
+double number_of(const OrderedJson& json, const char* key) {
+  return json.contains(key) && json[key].is_number() ? json[key].get<double>() : 0.0;
+}
+
+std::vector<std::string> notices_of(const OrderedJson& json) {
+  std::vector<std::string> notices;
+  if (!json.contains("notices")) return notices;
+  for (const auto& notice : json["notices"]) {
+    if (notice.is_string()) notices.push_back(notice.get<std::string>());
+  }
+  return notices;
+}
+
 // From a note of our own journal; a key that is missing keeps its default.
 BlockReport from_json(const OrderedJson& json) {
   BlockReport report;
-  const auto number = [&](const char* key) {
-    return json.contains(key) && json[key].is_number() ? json[key].get<double>() : 0.0;
-  };
+  const auto number = [&](const char* key) { return number_of(json, key); };
   report.index = static_cast<std::int64_t>(number("block"));
   report.loss_before = number("loss_before");
   report.loss_after = number("loss_after");
   report.mse_before = number("relative_mse_before");
   report.mse_after = number("relative_mse_after");
-  if (json.contains("notices")) {
-    for (const auto& notice : json["notices"]) {
-      if (notice.is_string()) report.notices.push_back(notice.get<std::string>());
-    }
-  }
+  report.notices = notices_of(json);
   return report;
+}
+
+OrderedJson to_json(const TuneReport& report) {
+  return {
+      {"kl_before", report.kl_before}, {"kl_after", report.kl_after}, {"notices", report.notices}};
+}
+
+TuneReport tune_report(const OrderedJson& json) {
+  return {.kl_before = number_of(json, "kl_before"),
+          .kl_after = number_of(json, "kl_after"),
+          .seconds = 0,
+          .notices = notices_of(json)};
 }
 
 // Tensors of some MiB come and go a thousand times a block; by default each is mapped and unmapped,
@@ -96,6 +115,8 @@ void keep_freed_memory() {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
+
+constexpr double kBlocksShare = 0.7;  // of a run whose whole model is tuned, for the progress
 
 class Pipeline {
  public:
@@ -118,6 +139,11 @@ class Pipeline {
       if (!done) return done.error();
       report.blocks.push_back(std::move(*done));
     }
+    if (passes_.model) {
+      auto tuned = tune(windows);
+      if (!tuned) return tuned.error();
+      report.tune = std::move(*tuned);
+    }
     if (auto status = output_.finish(report_text(report)); !status) return status.error();
     auto bytes = output_.size_bytes();
     if (!bytes) return bytes.error();
@@ -132,10 +158,11 @@ class Pipeline {
   std::string report_text(const QuantizeReport& report) const {
     OrderedJson blocks = OrderedJson::array();
     for (const BlockReport& block : report.blocks) blocks.push_back(to_json(block));
-    const OrderedJson json = {{"recipe", to_toml(plan_.recipe)},
-                              {"bits_per_weight", plan_.bits_per_weight},
-                              {"plan_notices", plan_.notices},
-                              {"blocks", blocks}};
+    OrderedJson json = {{"recipe", to_toml(plan_.recipe)},
+                        {"bits_per_weight", plan_.bits_per_weight},
+                        {"plan_notices", plan_.notices},
+                        {"blocks", blocks}};
+    if (report.tune) json["tune"] = to_json(*report.tune);
     return json.dump(2) + "\n";
   }
 
@@ -148,10 +175,15 @@ class Pipeline {
     });
   }
 
-  Status embed_windows(const CalibrationWindows& windows) {
-    train_windows_ = static_cast<std::int64_t>(windows.train.size());
+  static std::vector<std::vector<TokenId>> all_of(const CalibrationWindows& windows) {
     std::vector<std::vector<TokenId>> all = windows.train;
     all.insert(all.end(), windows.validation.begin(), windows.validation.end());
+    return all;
+  }
+
+  Status embed_windows(const CalibrationWindows& windows) {
+    train_windows_ = static_cast<std::int64_t>(windows.train.size());
+    const std::vector<std::vector<TokenId>> all = all_of(windows);
     const HiddenStream::Shape shape{
         .windows = static_cast<std::int64_t>(all.size()),
         .length = all.empty() ? 0 : static_cast<std::int64_t>(all.front().size()),
@@ -162,9 +194,13 @@ class Pipeline {
       stream->emplace(std::move(*made));
     }
     if (auto status = embed_into(*teacher_, all, checkpoint_, {}); !status) return status;
+    return embed_student(all);
+  }
+
+  Status embed_student(const std::vector<std::vector<TokenId>>& windows) {
     const auto written = output_.read_rest();
     if (!written) return written.error();
-    return embed_into(*student_, all, *written, plan_.quantization());
+    return embed_into(*student_, windows, *written, plan_.quantization());
   }
 
   Status embed_into(HiddenStream& stream, const std::vector<std::vector<TokenId>>& windows,
@@ -180,23 +216,26 @@ class Pipeline {
     return {};
   }
 
+  // What the passes over single blocks leave behind.
+  BlockShard stage() const { return passes_.model ? BlockShard::draft : BlockShard::final; }
+
   Result<BlockReport> run_block(std::int64_t index) {
     const Clock::time_point start = Clock::now();
-    const bool resumed = output_.has_block(index);
+    const bool resumed = output_.has_block(stage(), index);
     auto block = TorchBlock::load(checkpoint_, plan_.model, index, device_);
     if (!block) return block.error();
     BlockReport report;
     report.index = index;
     if (auto status = advance_teacher(*block, index); !status) return status.error();
     TorchBlock student = *block;
-    auto weights = resumed ? output_.read_block(index) : learn(student, report);
+    auto weights = resumed ? output_.read_block(stage(), index) : learn(student, report);
     if (!weights) return weights.error();
     TorchBlock::Floats floats;
     if (resumed) {
-      auto note = parse_ordered_json(output_.block_note(index));
+      auto note = parse_ordered_json(output_.block_note(stage(), index));
       if (!note) return note.error();
       report = from_json(*note);
-      auto written = output_.read_floats(index, student.floats());
+      auto written = output_.read_floats(stage(), index, student.floats());
       if (!written) return written.error();
       floats = std::move(*written);
     } else {
@@ -210,7 +249,8 @@ class Pipeline {
     if (!resumed) {
       report.mse_after = *error;
       const std::string note = to_json(report).dump();
-      if (auto status = output_.write_block(index, pointers(*weights), floats, note); !status) {
+      if (auto status = output_.write_block(stage(), index, pointers(*weights), floats, note);
+          !status) {
         return status.error();
       }
     }
@@ -257,7 +297,8 @@ class Pipeline {
 
   Status block_step(std::int64_t index, double fraction, const std::string& detail) const {
     const std::int64_t blocks = plan_.model.blocks;
-    return step((static_cast<double>(index) + fraction) / static_cast<double>(blocks),
+    const double share = passes_.model ? kBlocksShare : 1.0;
+    return step(share * (static_cast<double>(index) + fraction) / static_cast<double>(blocks),
                 fmt::format("block {}/{}", index + 1, blocks), detail);
   }
 
@@ -307,6 +348,81 @@ class Pipeline {
       weights.emplace_back(coded(student.weight(i), planned, task.parameters[i]));
     }
     return weights;
+  }
+
+  // The drafts, all at once, through the pass over the model; then each as it ends. A run that is
+  // killed before the last of them is written tunes again, to the same bytes.
+  Result<TuneReport> tune(const CalibrationWindows& windows) {
+    const Clock::time_point start = Clock::now();
+    const std::int64_t count = plan_.model.blocks;
+    if (output_.has_block(BlockShard::final, count - 1)) {
+      auto note = parse_ordered_json(output_.block_note(BlockShard::final, count - 1));
+      if (!note) return note.error();
+      return tune_report(*note);
+    }
+    if (auto status = embed_student(all_of(windows)); !status) return status.error();
+    auto source_head = TorchHead::load(checkpoint_, plan_.model, nullptr, device_);
+    if (!source_head) return source_head.error();
+    auto head = packed_head(*source_head);
+    if (!head) return head.error();
+    std::vector<TunedBlock> blocks;
+    for (std::int64_t index = 0; index < count; ++index) {
+      auto draft = read_draft(index);
+      if (!draft) return draft.error();
+      blocks.push_back(std::move(*draft));
+    }
+    TuneReport report;
+    ModelTask task{
+        .blocks = blocks,
+        .head = *head,
+        .source_head = *source_head,
+        .inputs = *student_,
+        .targets = *teacher_,
+        .train_windows = train_windows_,
+        .device = device_,
+        .report = report,
+        .as_stored = [&](TorchBlock::Floats floats) { return as_stored(std::move(floats)); },
+        .on_step =
+            [&](double fraction, const std::string& detail) {
+              return step(kBlocksShare + (1 - kBlocksShare) * fraction, "tune", detail);
+            }};
+    if (auto status = passes_.model(task); !status) return status.error();
+    const std::string note = to_json(report).dump();
+    for (std::int64_t index = 0; index < count; ++index) {
+      if (output_.has_block(BlockShard::final, index)) continue;
+      const TunedBlock& block = blocks[static_cast<std::size_t>(index)];
+      auto floats = as_stored(block.student.floats());
+      if (!floats) return floats.error();
+      auto status =
+          output_.write_block(BlockShard::final, index, pointers(block.packed), *floats, note);
+      if (!status) return status.error();
+    }
+    report.seconds = seconds_since(start);
+    return report;
+  }
+
+  Result<TorchHead> packed_head(const TorchHead& source) const {
+    const QuantizationMap quantization = plan_.quantization();
+    const LinearScheme* scheme = quantization.find(plan_.model.head_name);
+    if (scheme == nullptr) return source;
+    auto rest = output_.read_rest();
+    if (!rest) return rest.error();
+    return TorchHead::load(*rest, plan_.model, scheme, device_);
+  }
+
+  Result<TunedBlock> read_draft(std::int64_t index) const {
+    auto block = TorchBlock::load(checkpoint_, plan_.model, index, device_);
+    if (!block) return block.error();
+    auto packed = output_.read_block(BlockShard::draft, index);
+    if (!packed) return packed.error();
+    auto floats = output_.read_floats(BlockShard::draft, index, block->floats());
+    if (!floats) return floats.error();
+    block->set_floats(*floats);
+    for (std::size_t i = 0; i < packed->size(); ++i) {
+      if ((*packed)[i]) block->set_weight(i, Tensor());
+    }
+    return TunedBlock{
+        .student = std::move(*block), .linears = linears(index), .packed = std::move(*packed)};
   }
 
   // The weight as it is stored: the nearest codes for the parameters, or the ones they fix.

@@ -3,8 +3,9 @@
 // First what no block owns, its tables packed: the student's stream begins with the packed
 // embedding. Then block by block: the teacher's outputs on the float stream, the passes on the
 // student's stream, pack, write aside, sync, rename, journal; then the student's stream moves on
-// through the packed weights. One block is resident. The same command after a kill continues after
-// the last finished block and ends with the same bytes.
+// through the packed weights. One block is resident. Where the recipe tunes the whole model, these
+// blocks are drafts: all of them, packed, then go through one more pass. The same command after a
+// kill continues after the last finished block and ends with the same bytes.
 #pragma once
 
 #include <functional>
@@ -15,6 +16,7 @@
 
 #include "calib/block.h"
 #include "calib/fake_quant.h"
+#include "calib/head.h"
 #include "calib/quantize.h"
 #include "calib/stream.h"
 #include "calib/table.h"
@@ -43,8 +45,33 @@ struct BlockTask {
 
 using BlockPass = std::function<Status(BlockTask& task)>;
 
+// What a pass over the whole packed model works on, after the last block.
+struct TunedBlock {
+  TorchBlock student;  // norms and biases as packed, which the pass may change; no packed weights
+  const std::vector<PlannedLinear>& linears;
+  std::vector<std::optional<GroupAffineWeight>> packed;  // the pass may change scales
+};
+
+struct ModelTask {
+  std::vector<TunedBlock>& blocks;
+  const TorchHead& head;         // the packed model's
+  const TorchHead& source_head;  // of the float model
+  const HiddenStream& inputs;    // of the first block, from the packed embedding
+  const HiddenStream& targets;   // what the source's last block puts out
+  std::int64_t train_windows;    // the first so many windows; the others validate
+  at::Device device;
+
+  TuneReport& report;
+  // Gains and biases in the types that the packed model keeps them in.
+  std::function<Result<TorchBlock::Floats>(TorchBlock::Floats)> as_stored;
+  std::function<Status(double fraction, const std::string& detail)> on_step;  // of this pass, 0..1
+};
+
+using ModelPass = std::function<Status(ModelTask& task)>;
+
 struct PipelinePasses {
   std::vector<BlockPass> block;  // in order, on every block
+  ModelPass model = {};          // where the recipe tunes, after them; else empty
   TableRange table;
 };
 

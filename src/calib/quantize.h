@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,8 +43,16 @@ struct BlockReport {
   std::vector<std::string> notices;  // a skipped step, a restored state, ...
 };
 
+struct TuneReport {      // of the stage that trains through the whole model
+  double kl_before = 0;  // to the source, nats a token, over the validation windows
+  double kl_after = 0;
+  double seconds = 0;
+  std::vector<std::string> notices;
+};
+
 struct QuantizeReport {
   std::vector<BlockReport> blocks;
+  std::optional<TuneReport> tune;
   double bits_per_weight = 0;
   std::uint64_t output_bytes = 0;
   double seconds = 0;

@@ -41,6 +41,11 @@ void print_report(const QuantizeReport& report, const std::string& output) {
     for (const BlockReport& block : report.blocks) {
       print_notices(block.notices, fmt::format("block {}: ", block.index));
     }
+    if (report.tune) {
+      fmt::print("tuned            KL {:.5f} to {:.5f}, {}\n", report.tune->kl_before,
+                 report.tune->kl_after, duration_text(report.tune->seconds));
+      print_notices(report.tune->notices, "tune: ");
+    }
     fmt::print("time             {}\n", duration_text(report.seconds));
   }
   fmt::print("bits per weight  {:.3f}\n", report.bits_per_weight);

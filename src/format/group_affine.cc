@@ -152,6 +152,13 @@ GroupAffineWeight quantize_group_affine(std::span<const float> weight, std::int6
   return result;
 }
 
+void set_scales(GroupAffineWeight& weight, std::span<const float> scales, DType scale_type) {
+  CHECK(scales.size() == weight.scales.size());
+  weight.scale_type = scale_type;
+  std::transform(scales.begin(), scales.end(), weight.scales.begin(),
+                 [&](float scale) { return storable_scale(scale_type, scale); });
+}
+
 PackedGroupAffine pack(const GroupAffineWeight& weight) {
   PackedGroupAffine packed;
   packed.weight_packed = pack_rows(weight.codes, weight.out, weight.in, weight.bits);

@@ -52,6 +52,10 @@ GroupAffineWeight quantize_group_affine(
     std::span<const float> zeros,   // [out, groups], rounded here
     DType scale_type);
 
+// Other scales for the same codes, rounded to `scale_type` as above.
+void set_scales(GroupAffineWeight& weight, std::span<const float> scales,  // [out, groups]
+                DType scale_type);
+
 // The stored form: words as compressed-tensors has them.
 struct PackedGroupAffine {
   std::vector<std::int32_t> weight_packed;  // [out, ceil(in * bits / 32)]

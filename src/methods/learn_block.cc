@@ -3,42 +3,17 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <numbers>
+#include <numeric>
 
 #include "base/progress.h"
 #include "calib/student.h"
 #include "calib/windows.h"
+#include "methods/adam.h"
+#include "methods/block_gradient.h"
+#include "methods/frm_loss.h"
 
 namespace lowbit {
 namespace {
-
-// Adam's moments for one tensor of parameters.
-struct Moments {
-  Tensor first, second;
-};
-
-struct AdamStep {
-  double rate = 0;
-  std::int64_t number = 1;  // from 1
-};
-
-// AdamW with betas 0.9 and 0.999, epsilon 1e-8, no decay. `unit` scales the step of each element.
-void adam(const Tensor& parameter, const Tensor& gradient, Moments& moments, AdamStep step,
-          const Tensor& unit) {
-  constexpr double kFirst = 0.9, kSecond = 0.999, kEpsilon = 1e-8;
-  if (!moments.first.defined()) {
-    moments.first = at::zeros_like(parameter);
-    moments.second = at::zeros_like(parameter);
-  }
-  moments.first.mul_(kFirst).add_(gradient, 1.0 - kFirst);
-  moments.second.mul_(kSecond).addcmul_(gradient, gradient, 1.0 - kSecond);
-  const double n = static_cast<double>(step.number);
-  const double rate = step.rate / (1.0 - std::pow(kFirst, n));
-  const Tensor deviation = (moments.second / (1.0 - std::pow(kSecond, n))).sqrt_().add_(kEpsilon);
-  Tensor move = moments.first / deviation;
-  if (unit.defined()) move.mul_(unit);
-  parameter.sub_(move, rate);
-}
 
 struct Validation {
   double loss = 0;          // what is trained for; MSE alone where it only reports
@@ -79,7 +54,8 @@ class BlockLearner {
       : spec_(spec),
         task_(task),
         precision_(!spec.full_precision && has_fast_bfloat16(task.device) ? Precision::bfloat16
-                                                                          : Precision::float32) {
+                                                                          : Precision::float32),
+        query_{.linears = task.linears, .weights = {}, .gains = {}, .precision = precision_} {
     for (std::size_t i = 0; i < task.linears.size(); ++i) {
       if (!task.linears[i].scheme.weight.quantized()) continue;
       GroupParameters& p = task.parameters[i];
@@ -90,12 +66,14 @@ class BlockLearner {
       linear.start = copy_of(p);
       if (trains_weights()) task.student.set_weight(i, task.student.weight(i).clone());
       trained_.push_back(linear);
+      query_.weights.push_back(i);
     }
     if (spec.norm_rate <= 0) return;
     for (const NormSpec* norm : task.student.spec().norms()) {
       const std::string name = norm->name + ".weight";
       const Tensor gain = task.student.floats().at(name).clone();
       task.student.set_floats({{name, gain}});
+      query_.gains.push_back(name);
       norms_.push_back({.name = name, .start = gain.clone(), .gradient = {}, .gain = {}});
     }
   }
@@ -213,9 +191,7 @@ class BlockLearner {
       const std::int64_t last = std::min(first + spec_.batch, task_.train_windows);
       const double loss = accumulate_gradients(first, last, number);
       if (std::isfinite(loss)) {
-        const double cosine = 0.5 * (1.0 + std::cos(std::numbers::pi * static_cast<double>(number) /
-                                                    static_cast<double>(total)));
-        update(cosine);
+        update(cosine_share(number, total));
       } else {
         ++skipped;
       }
@@ -232,66 +208,35 @@ class BlockLearner {
     return {};
   }
 
-  // What one window of a batch gives; gradients are undefined where the loss is not finite.
-  struct WindowGradient {
-    double loss = 0;
-    std::vector<Tensor> weights;  // by the linears' dequantized weights, for each trained linear
-    std::vector<Tensor> gains;    // for each trained norm
-  };
-
-  // Leaves of its own for every window, so that windows run on several threads.
-  WindowGradient window_gradient(const std::vector<Tensor>& weights, std::int64_t window,
-                                 std::int64_t step) const {
-    std::vector<Tensor> own = weights;
-    for (const TrainedLinear& linear : trained_) {
-      own[linear.index] = weights[linear.index].detach().requires_grad_(true);
-    }
-    TorchBlock student = task_.student;
-    TorchBlock::Floats gains;
-    const auto floats = student.floats();
-    for (const TrainedNorm& norm : norms_) {
-      gains[norm.name] = floats.at(norm.name).detach().requires_grad_(true);
-    }
-    student.set_floats(gains);
-    const auto products = student_products(student, task_.linears, own, precision_);
-    const Tensor output = student.forward(task_.inputs.get(window, task_.device), products);
-    const FrmLoss loss = frm_loss(output.detach(), task_.targets.get(window, task_.device), spec_,
-                                  WithGradient::yes, relation_tokens(step, output.size(0)));
-    WindowGradient found{.loss = loss.terms.total, .weights = {}, .gains = {}};
-    if (!std::isfinite(found.loss)) return found;
-    output.backward(loss.gradient);
-    for (const TrainedLinear& linear : trained_) found.weights.push_back(own[linear.index].grad());
-    for (const TrainedNorm& norm : norms_) found.gains.push_back(gains.at(norm.name).grad());
-    return found;
-  }
-
   // Fills the gradients of all that is trained, the mean over windows [first, last); returns the
   // mean loss.
   double accumulate_gradients(std::int64_t first, std::int64_t last, std::int64_t step) {
     const auto weights = student_weights();
-    std::vector<WindowGradient> found(static_cast<std::size_t>(last - first));
+    const auto count = static_cast<std::size_t>(last - first);
+    std::vector<BlockGradient> found(count);
+    std::vector<double> losses(count);
     for_windows(task_.device, first, last, [&](std::int64_t window) {
-      found[static_cast<std::size_t>(window - first)] = window_gradient(weights, window, step);
+      const auto at = static_cast<std::size_t>(window - first);
+      const auto upstream = [&](const Tensor& output) {
+        const FrmLoss loss = frm_loss(output, task_.targets.get(window, task_.device), spec_,
+                                      WithGradient::yes, relation_tokens(step, output.size(0)));
+        losses[at] = loss.terms.total;
+        return std::isfinite(losses[at]) ? loss.gradient : Tensor();
+      };
+      found[at] = block_gradient(task_.student, query_, weights,
+                                 task_.inputs.get(window, task_.device), upstream);
     });
-    const double share = 1.0 / static_cast<double>(last - first);
-    double loss = 0;
-    for (const WindowGradient& window : found) loss += window.loss * share;
+    const double loss =
+        std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(count);
     if (!std::isfinite(loss)) return loss;
-    const at::NoGradGuard no_gradient;
-    const auto mean = [&](auto part, std::size_t i) {
-      Tensor sum = (found.front().*part)[i] * share;
-      for (std::size_t w = 1; w < found.size(); ++w) sum.add_((found[w].*part)[i], share);
-      return sum;
-    };
+    const BlockGradient mean = mean_of(found);
     for (std::size_t i = 0; i < trained_.size(); ++i) {
       const std::size_t linear = trained_[i].index;
-      trained_[i].gradient = fake_quant_weight_backward(
-          task_.student.weight(linear), task_.parameters[linear],
-          task_.linears[linear].scheme.weight, mean(&WindowGradient::weights, i));
+      trained_[i].gradient =
+          fake_quant_weight_backward(task_.student.weight(linear), task_.parameters[linear],
+                                     task_.linears[linear].scheme.weight, mean.weights[i]);
     }
-    for (std::size_t i = 0; i < norms_.size(); ++i) {
-      norms_[i].gradient = mean(&WindowGradient::gains, i);
-    }
+    for (std::size_t i = 0; i < norms_.size(); ++i) norms_[i].gradient = mean.gains[i];
     return loss;
   }
 
@@ -330,6 +275,7 @@ class BlockLearner {
   const LearnSpec& spec_;
   BlockTask& task_;
   Precision precision_;
+  GradientQuery query_;
   std::vector<TrainedLinear> trained_;
   std::vector<TrainedNorm> norms_;
   std::int64_t updates_ = 0;

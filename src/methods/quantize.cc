@@ -6,6 +6,7 @@
 #include "methods/rotate.h"
 #include "methods/smooth.h"
 #include "methods/solve.h"
+#include "methods/tune.h"
 
 namespace lowbit {
 
@@ -32,6 +33,7 @@ Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
   if (recipe.solve.method != SolveMethod::nearest)
     passes.block.push_back(solve_pass(recipe.solve, recipe.range));
   for (const LearnSpec& learn : recipe.learn) passes.block.push_back(learn_pass(learn));
+  if (recipe.tune.method != TuneMethod::none) passes.model = tune_pass(recipe.tune);
   return run_pipeline(checkpoint, plan, windows, options, passes);
 }
 

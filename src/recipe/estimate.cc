@@ -186,6 +186,25 @@ std::uint64_t solving_bytes(const Plan& plan) {
          3 * block.weights * kFloatBytes;
 }
 
+// The pass through the whole model: codes of all blocks as bytes, twice, one block decoded with its
+// gradients, the inputs of every block for a batch, the heads and the logits of 256 tokens of each
+// window in work, some copies of them.
+std::uint64_t tuning_bytes(const Plan& plan) {
+  const TuneSpec& tune = plan.recipe.tune;
+  if (tune.method == TuneMethod::none) return 0;
+  std::uint64_t weights = 0;
+  for (const PlannedBlock& block : plan.blocks) weights += size_of(block).weights;
+  const auto hidden = static_cast<std::uint64_t>(plan.model.hidden);
+  const auto vocabulary = static_cast<std::uint64_t>(plan.model.vocabulary);
+  const auto batch = static_cast<std::uint64_t>(tune.batch);
+  const auto length = static_cast<std::uint64_t>(plan.recipe.calibration.length);
+  const std::uint64_t inputs =
+      batch * length * hidden * static_cast<std::uint64_t>(plan.model.blocks + 1);
+  const std::uint64_t logits = 6 * 256 * vocabulary * batch;
+  const std::uint64_t block = (3 + batch) * largest_block(plan).weights;
+  return 2 * weights + (block + inputs + 2 * vocabulary * hidden + logits) * kFloatBytes;
+}
+
 // Tables are packed before the first block and stay, packed, until their shard is written.
 std::uint64_t tables_bytes(const Plan& plan) {
   std::uint64_t packed = 0;
@@ -205,8 +224,10 @@ void estimate_memory(Plan& plan, const PlanOptions& options) {
     return;
   }
   const std::uint64_t streams = 2 * stream_bytes(plan);
-  plan.peak_memory_bytes = kLearnBaseBytes + std::max({learning_bytes(plan) + rounding,
-                                                       solving_bytes(plan), tables_bytes(plan)});
+  plan.peak_memory_bytes =
+      kLearnBaseBytes + std::max({learning_bytes(plan) + rounding, solving_bytes(plan),
+                                  tuning_bytes(plan), tables_bytes(plan)});
+  if (plan.recipe.tune.method != TuneMethod::none) plan.scratch_disk_bytes = plan.output_bytes;
   (options.streams_on_disk ? plan.scratch_disk_bytes : plan.peak_memory_bytes) += streams;
 }
 
@@ -258,6 +279,12 @@ void estimate_time(Plan& plan) {
                          (train + validation) * relation * relation;
     flops += pairs * 10.0 * static_cast<double>(plan.model.hidden);  // five Gram-sized products
     if (learn.sinkhorn > 0) exponentials += pairs * 40.0;  // ten rounds of four soft minima
+  }
+  if (const TuneSpec& tune = plan.recipe.tune; tune.method != TuneMethod::none) {
+    const double epochs = static_cast<double>(tune.epochs);
+    forwards += epochs * (4 * train + validation) + 2 * validation;
+    flops += 2.0 * length * static_cast<double>(plan.model.vocabulary * plan.model.hidden) *
+             (epochs * (3 * train + 2 * validation) + 4 * validation);
   }
   flops += forwards * window_flops;
   plan.seconds += (flops / kFlopsPerThread + exponentials / kExponentialsPerThread) / threads;

@@ -68,6 +68,19 @@ struct LearnSpec {
   bool keep_best = false;            // restore the state of the best validation, not the last
 };
 
+// tune.*: after all blocks are packed, what is left to train with the codes fixed, through the
+// whole model (methods/tune.h).
+enum class TuneMethod { none, end_to_end };
+
+struct TuneSpec {
+  TuneMethod method = TuneMethod::none;
+  std::int64_t epochs = 1;
+  std::int64_t batch = 2;    // windows a step
+  double scale_rate = 1e-3;  // AdamW, cosine to 0; a fraction of the start scale a step
+  double norm_rate = 1e-3;   // the same of gains of the blocks' norms
+  std::int64_t top = 0;      // tokens of the vocabulary that the loss sees, the likeliest; 0: all
+};
+
 enum class RangeMethod { min_max, mse_search, importance_search };  // methods/range.h
 
 struct Recipe {
@@ -86,12 +99,14 @@ struct Recipe {
   bool hadamard = false;  // rotate.hadamard: the inputs of all linears are rotated at run time
   RangeMethod range = RangeMethod::min_max;
   SolveSpec solve;
-  std::vector<LearnSpec> learn;  // none: no gradients
+  std::vector<LearnSpec> learn;  // none: no gradients through a block
+  TuneSpec tune;
   CalibrationSpec calibration;
 
   bool needs_calibration() const {
     return !learn.empty() || range == RangeMethod::importance_search ||
-           smooth.method != SmoothMethod::none || solve.method != SolveMethod::nearest;
+           smooth.method != SmoothMethod::none || solve.method != SolveMethod::nearest ||
+           tune.method != TuneMethod::none;
   }
 };
 

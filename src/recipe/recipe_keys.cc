@@ -216,6 +216,14 @@ std::vector<PassKind> make_pass_kinds() {
                           flag("activation_order", &SolveSpec::activation_order),
                           integer("windows", &SolveSpec::windows, Count{0}, Count{1} << 20)}));
   kinds.push_back({"learn", "block", [](Recipe& recipe) { recipe.learn.emplace_back(); }});
+  kinds.push_back(choice("tune", "none", &Recipe::tune, &TuneSpec::method, TuneMethod::none));
+  kinds.push_back(choice("tune", "end-to-end", &Recipe::tune, &TuneSpec::method,
+                         TuneMethod::end_to_end,
+                         {number("rate.scale", &TuneSpec::scale_rate, 0, 1),
+                          number("rate.norm", &TuneSpec::norm_rate, 0, 1),
+                          integer("top", &TuneSpec::top, Count{0}, Count{1} << 24),
+                          integer("epochs", &TuneSpec::epochs, Count{1}, Count{1000}),
+                          integer("batch", &TuneSpec::batch, Count{1}, Count{1024})}));
   return kinds;
 }
 

@@ -2,19 +2,12 @@
 // twice, changed inputs refused by name, and what training must and must not change.
 #include "methods/quantize.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
-#include <fstream>
-#include <map>
-#include <sstream>
 
 #include "calib/tensor.h"
 #include "format/verify.h"
-#include "recipe/recipe.h"
+#include "methods/tiny_run.h"
 #include "runtime/reference_model.h"
-#include "support/faulty_file_system.h"
-#include "support/temporary_folder.h"
 
 namespace lowbit {
 namespace {
@@ -24,70 +17,6 @@ using testing::FaultKind;
 using testing::FaultyFileSystem;
 using testing::Killed;
 using testing::TemporaryFolder;
-
-const Path kModels = Path(LOWBIT_SOURCE_DIR) / "tests/data/models";
-
-constexpr const char* kRecipe = R"(
-name = "test"
-[scheme]
-weights = { bits = 4, group_size = 16, symmetric = false }
-activations = { bits = 4, per = "token-group", symmetric = false, dynamic = true }
-[calibration]
-windows = 3
-length = 12
-validation_windows = 1
-[[pass]]
-use = "range.min-max"
-[[pass]]
-use = "learn.block"
-)";
-
-CalibrationWindows random_windows(int seed) {
-  CalibrationWindows windows;
-  for (int w = 0; w < 4; ++w) {
-    std::vector<TokenId> tokens;
-    for (int t = 0; t < 12; ++t) tokens.push_back((seed * 31 + w * 17 + t * 7) % 90);
-    (w < 3 ? windows.train : windows.validation).push_back(tokens);
-  }
-  return windows;
-}
-
-struct Run {
-  std::vector<std::string> settings = {};  // --set
-  std::string model = "llama2";
-  int text_seed = 1;
-  bool restart = false;
-};
-
-Result<QuantizeReport> run(FileSystem& files, const Path& output, const Run& how = {}) {
-  auto checkpoint = Checkpoint::open(files, kModels / how.model);
-  if (!checkpoint) return checkpoint.error();
-  auto recipe = parse_recipe(kRecipe, "test");
-  if (!recipe) return recipe.error();
-  for (const std::string& setting : how.settings) {
-    if (auto status = set_recipe_key(*recipe, setting); !status) return status.error();
-  }
-  auto plan = make_plan(*checkpoint, *recipe, {});
-  if (!plan) return plan.error();
-  QuantizeOptions options;
-  options.output = output;
-  options.restart = how.restart;
-  options.inputs = {{"calibration text", std::to_string(how.text_seed)}};
-  return quantize(*checkpoint, *plan, random_windows(how.text_seed), options);
-}
-
-using Folder = std::map<std::string, std::string>;
-
-Folder contents(const Path& folder) {
-  Folder result;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    std::ifstream file(entry.path(), std::ios::binary);
-    std::stringstream bytes;
-    bytes << file.rdbuf();
-    result[entry.path().filename().string()] = bytes.str();
-  }
-  return result;
-}
 
 const Run kPackedTables = {.settings = {"scheme.embedding.bits=4", "scheme.embedding.group_size=16",
                                         "scheme.head.bits=8", "scheme.head.group_size=16"}};

@@ -1,0 +1,43 @@
+#include "methods/block_gradient.h"
+
+namespace lowbit {
+
+BlockGradient block_gradient(const TorchBlock& block, const GradientQuery& query,
+                             const std::vector<Tensor>& weights, const Tensor& x,
+                             const std::function<Tensor(const Tensor& output)>& upstream) {
+  const auto leaf = [](const Tensor& values) { return values.detach().requires_grad_(true); };
+  std::vector<Tensor> own = weights;
+  for (const std::size_t linear : query.weights) own[linear] = leaf(weights[linear]);
+  TorchBlock student = block;
+  TorchBlock::Floats gains;
+  const auto floats = student.floats();
+  for (const std::string& name : query.gains) gains[name] = leaf(floats.at(name));
+  student.set_floats(gains);
+  const Tensor input = query.input ? leaf(x) : x;
+  const auto products = student_products(student, query.linears, own, query.precision);
+  const Tensor output = student.forward(input, products);
+  const Tensor by_output = upstream(output.detach());
+  BlockGradient found;
+  if (!by_output.defined()) return found;
+  output.backward(by_output);
+  for (const std::size_t linear : query.weights) found.weights.push_back(own[linear].grad());
+  for (const std::string& name : query.gains) found.gains.push_back(gains.at(name).grad());
+  if (query.input) found.input = input.grad();
+  return found;
+}
+
+BlockGradient mean_of(const std::vector<BlockGradient>& windows) {
+  const at::NoGradGuard no_gradient;
+  const double share = 1.0 / static_cast<double>(windows.size());
+  BlockGradient mean;
+  for (const auto part : {&BlockGradient::weights, &BlockGradient::gains}) {
+    for (std::size_t i = 0; i < (windows.front().*part).size(); ++i) {
+      Tensor sum = (windows.front().*part)[i] * share;
+      for (std::size_t w = 1; w < windows.size(); ++w) sum.add_((windows[w].*part)[i], share);
+      (mean.*part).push_back(sum);
+    }
+  }
+  return mean;
+}
+
+}  // namespace lowbit

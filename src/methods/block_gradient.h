@@ -1,0 +1,38 @@
+// Gradients of one window through a block whose weights are quantized.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "calib/block.h"
+#include "calib/student.h"
+
+namespace lowbit {
+
+struct GradientQuery {
+  std::span<const PlannedLinear> linears;
+  std::vector<std::size_t> weights;  // linears whose weights are asked about
+  std::vector<std::string> gains;    // tensors of norms that are
+  bool input = false;                // whether the block's input is
+  Precision precision = Precision::float32;
+};
+
+struct BlockGradient {
+  std::vector<Tensor> weights;  // by the linears' dequantized weights; empty: no gradient
+  std::vector<Tensor> gains;
+  Tensor input;  // [tokens, width]
+};
+
+// x [tokens, width]; `weights` are those of all products, dequantized. `upstream` gets the block's
+// output and returns the gradient by it, or an undefined tensor to leave it at that. Leaves are of
+// this call alone, so that windows run on several threads.
+BlockGradient block_gradient(const TorchBlock& block, const GradientQuery& query,
+                             const std::vector<Tensor>& weights, const Tensor& x,
+                             const std::function<Tensor(const Tensor& output)>& upstream);
+
+// The mean of windows' gradients, all of them of the same query and none empty; without inputs.
+BlockGradient mean_of(const std::vector<BlockGradient>& windows);
+
+}  // namespace lowbit

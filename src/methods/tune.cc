@@ -1,0 +1,335 @@
+#include "methods/tune.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "calib/windows.h"
+#include "methods/adam.h"
+#include "methods/block_gradient.h"
+#include "methods/kl_loss.h"
+
+namespace lowbit {
+namespace {
+
+constexpr std::int64_t kHeadRows = 256;  // tokens whose logits exist at a time
+// A scale never falls below this share of its start value: a step too far must not end in 0.
+constexpr double kSmallestShare = 0.01;
+
+struct TunedWeight {
+  std::size_t linear = 0;
+  Tensor codes, zero;  // [out, in] as bytes, [out, groups]
+  Tensor scale, start;
+  Moments moments;
+};
+
+struct TunedGain {
+  std::string name;
+  Tensor value, start;
+  Moments moments;
+};
+
+struct BlockState {
+  std::vector<TunedWeight> weights;
+  std::vector<TunedGain> gains;
+};
+
+struct WindowLoss {
+  double kl = 0;    // nats a token
+  Tensor gradient;  // by the last block's output
+};
+
+class ModelTuner {
+ public:
+  ModelTuner(const TuneSpec& spec, ModelTask& task)
+      : spec_(spec),
+        task_(task),
+        precision_(has_fast_bfloat16(task.device) ? Precision::bfloat16 : Precision::float32) {
+    for (TunedBlock& block : task.blocks) states_.push_back(start_of(block));
+  }
+
+  Status run() {
+    Result<double> before = validate();
+    if (!before) return before.error();
+    double best = *before;
+    task_.report.kl_before = best;
+    const std::vector<std::vector<Tensor>> start = values();
+    std::vector<std::vector<Tensor>> best_values = start;
+    for (std::int64_t epoch = 0; epoch < spec_.epochs; ++epoch) {
+      if (auto status = train_epoch(epoch); !status) return status;
+      const Result<double> now = validate();
+      if (!now) return now.error();
+      if (!(*now < best)) continue;
+      best = *now;
+      best_values = values();
+    }
+    auto after = store(best_values);
+    if (!after) return after.error();
+    if (!(*after < *before)) {
+      after = store(start);
+      if (!after) return after.error();
+      task_.report.notices.emplace_back("training made the model no better; it is left as it was");
+    }
+    task_.report.kl_after = *after;
+    return {};
+  }
+
+ private:
+  BlockState start_of(TunedBlock& block) const {
+    BlockState state;
+    for (std::size_t i = 0; i < block.packed.size(); ++i) {
+      if (!block.packed[i]) continue;
+      const GroupAffineWeight& packed = *block.packed[i];
+      const auto bytes = [&](const std::vector<std::uint8_t>& values, std::int64_t columns) {
+        return at::tensor(at::ArrayRef<std::uint8_t>(values), at::kByte)
+            .view({packed.out, columns})
+            .to(task_.device);
+      };
+      TunedWeight weight;
+      weight.linear = i;
+      weight.codes = bytes(packed.codes, packed.in);
+      weight.zero = bytes(packed.zeros, packed.groups()).to(at::kFloat);
+      weight.scale = to_tensor(packed.scales, {packed.out, packed.groups()}).to(task_.device);
+      weight.start = weight.scale.clone();
+      state.weights.push_back(std::move(weight));
+    }
+    if (spec_.norm_rate <= 0) return state;
+    for (const NormSpec* norm : block.student.spec().norms()) {
+      const std::string name = norm->name + ".weight";
+      const Tensor value = block.student.floats().at(name).clone();
+      block.student.set_floats({{name, value}});  // shares it: a step changes the block
+      state.gains.push_back({.name = name, .value = value, .start = value.clone(), .moments = {}});
+    }
+    return state;
+  }
+
+  // All that is trained, as it is now.
+  std::vector<std::vector<Tensor>> values() const {
+    std::vector<std::vector<Tensor>> all;
+    for (const BlockState& state : states_) {
+      std::vector<Tensor> values;
+      for (const TunedWeight& weight : state.weights) values.push_back(weight.scale.clone());
+      for (const TunedGain& gain : state.gains) values.push_back(gain.value.clone());
+      all.push_back(std::move(values));
+    }
+    return all;
+  }
+
+  // Makes these the packed model's, rounded as it keeps them; returns its divergence.
+  Result<double> store(const std::vector<std::vector<Tensor>>& all) {
+    for (std::size_t b = 0; b < states_.size(); ++b) {
+      TunedBlock& block = task_.blocks[b];
+      std::size_t at = 0;
+      for (TunedWeight& weight : states_[b].weights) {
+        GroupAffineWeight& packed = *block.packed[weight.linear];
+        const std::vector<float> scales = to_floats(all[b][at++]);
+        set_scales(packed, scales, scale_type_of(scales));
+        weight.scale.copy_(to_tensor(packed.scales, weight.scale.sizes().vec()));
+      }
+      TorchBlock::Floats floats;
+      for (const TunedGain& gain : states_[b].gains) floats[gain.name] = all[b][at++];
+      auto stored = task_.as_stored(std::move(floats));
+      if (!stored) return stored.error();
+      block.student.set_floats(*stored);
+    }
+    return validate();
+  }
+
+  static GroupParameters parameters_of(const TunedWeight& weight) {
+    const auto groups = weight.codes.view({weight.codes.size(0), weight.zero.size(1), -1});
+    return {.scale = weight.scale,
+            .zero = weight.zero,
+            .centered = (groups.to(at::kFloat) - weight.zero.unsqueeze(2)).view_as(weight.codes)};
+  }
+
+  // Of the block's products, decoded.
+  std::vector<Tensor> weights_of(std::size_t b) const {
+    const auto type = precision_ == Precision::bfloat16 ? at::kBFloat16 : at::kFloat;
+    const TunedBlock& block = task_.blocks[b];
+    std::vector<Tensor> weights;
+    for (std::size_t i = 0; i < block.packed.size(); ++i)
+      weights.push_back(block.student.weight(i));
+    for (const TunedWeight& weight : states_[b].weights) {
+      const GroupParameters p = parameters_of(weight);
+      weights[weight.linear] =
+          fake_quant_weight(p.centered, p, block.linears[weight.linear].scheme.weight);
+    }
+    for (Tensor& weight : weights) weight = weight.to(type);
+    return weights;
+  }
+
+  // One block's outputs for the inputs of windows [first, first + inputs.size()).
+  std::vector<Tensor> forward(std::size_t b, const std::vector<Tensor>& inputs) const {
+    const at::NoGradGuard no_gradient;
+    const TunedBlock& block = task_.blocks[b];
+    const std::vector<Tensor> weights = weights_of(b);
+    const auto products = student_products(block.student, block.linears, weights, precision_);
+    std::vector<Tensor> outputs(inputs.size());
+    for_windows(task_.device, 0, std::ssize(inputs), [&](std::int64_t w) {
+      const auto at = static_cast<std::size_t>(w);
+      outputs[at] = block.student.forward(inputs[at], products);
+    });
+    return outputs;
+  }
+
+  std::vector<Tensor> embedded(std::int64_t first, std::int64_t last) const {
+    std::vector<Tensor> inputs;
+    for (std::int64_t w = first; w < last; ++w) inputs.push_back(task_.inputs.get(w, task_.device));
+    return inputs;
+  }
+
+  // The divergence of a window whose last block put out `hidden`; its gradient where asked for.
+  WindowLoss head_loss(std::int64_t window, const Tensor& hidden, bool with_gradient) const {
+    const at::AutoGradMode mode(with_gradient);
+    const Tensor leaf = hidden.detach().requires_grad_(with_gradient);
+    const Tensor input = task_.head.input(leaf);
+    const Tensor source = task_.source_head.input(task_.targets.get(window, task_.device));
+    const std::int64_t tokens = hidden.size(0);
+    const double share = 1.0 / static_cast<double>(tokens);
+    WindowLoss loss;
+    std::vector<Tensor> by_input;
+    for (std::int64_t first = 0; first < tokens; first += kHeadRows) {
+      const at::NoGradGuard no_gradient;
+      const std::int64_t last = std::min(first + kHeadRows, tokens);
+      const KlLoss kl = kl_loss(task_.head.logits(input.slice(0, first, last)),
+                                task_.source_head.logits(source.slice(0, first, last)), spec_.top);
+      loss.kl += kl.sum * share;
+      if (with_gradient) by_input.push_back(task_.head.backward(kl.gradient * share));
+    }
+    if (!with_gradient || !std::isfinite(loss.kl)) return loss;
+    input.backward(at::cat(by_input));
+    loss.gradient = leaf.grad();
+    return loss;
+  }
+
+  std::vector<WindowLoss> head_losses(std::int64_t first, const std::vector<Tensor>& hidden,
+                                      bool with_gradient) const {
+    std::vector<WindowLoss> losses(hidden.size());
+    for_windows(task_.device, 0, std::ssize(hidden), [&](std::int64_t w) {
+      const auto at = static_cast<std::size_t>(w);
+      losses[at] = head_loss(first + w, hidden[at], with_gradient);
+    });
+    return losses;
+  }
+
+  static double mean_kl(const std::vector<WindowLoss>& losses) {
+    const double sum =
+        std::accumulate(losses.begin(), losses.end(), 0.0,
+                        [](double before, const WindowLoss& loss) { return before + loss.kl; });
+    return sum / static_cast<double>(losses.size());
+  }
+
+  // Mean over the validation windows (the first training windows when there are none).
+  Result<double> validate() const {
+    const std::int64_t all = task_.inputs.windows();
+    const bool none = all == task_.train_windows;
+    const std::int64_t begin = none ? 0 : task_.train_windows;
+    const std::int64_t end = none ? std::min<std::int64_t>(4, all) : all;
+    const std::int64_t at_once = windows_at_once(task_.device);
+    double sum = 0;
+    for (std::int64_t first = begin; first < end; first += at_once) {
+      const std::int64_t last = std::min(first + at_once, end);
+      std::vector<Tensor> hidden = embedded(first, last);
+      for (std::size_t b = 0; b < states_.size(); ++b) hidden = forward(b, hidden);
+      sum += mean_kl(head_losses(first, hidden, false)) * static_cast<double>(last - first);
+      if (auto status = task_.on_step(done_, "validation"); !status) return status.error();
+    }
+    return sum / static_cast<double>(end - begin);
+  }
+
+  Status train_epoch(std::int64_t epoch) {
+    const std::int64_t steps = (task_.train_windows + spec_.batch - 1) / spec_.batch;
+    const std::int64_t total = steps * spec_.epochs;
+    std::int64_t skipped = 0;
+    for (std::int64_t step = 0; step < steps; ++step) {
+      const std::int64_t number = epoch * steps + step;
+      const std::int64_t first = step * spec_.batch;
+      const std::int64_t last = std::min(first + spec_.batch, task_.train_windows);
+      const double loss = train_step(first, last, cosine_share(number, total));
+      if (!std::isfinite(loss)) ++skipped;
+      done_ = static_cast<double>(number + 1) / static_cast<double>(total);
+      if (auto status = task_.on_step(done_, fmt::format("KL {:.5f}", loss)); !status) {
+        return status;
+      }
+    }
+    if (skipped > 0) {
+      task_.report.notices.push_back(
+          fmt::format("{} of {} steps of epoch {} had a non-finite loss and were skipped", skipped,
+                      steps, epoch + 1));
+    }
+    return {};
+  }
+
+  // Returns the mean loss before the step; nothing is changed where it is not finite.
+  double train_step(std::int64_t first, std::int64_t last, double cosine) {
+    std::vector<std::vector<Tensor>> inputs = {embedded(first, last)};  // of each block
+    for (std::size_t b = 0; b < states_.size(); ++b) inputs.push_back(forward(b, inputs.back()));
+    const std::vector<WindowLoss> losses = head_losses(first, inputs.back(), true);
+    const double loss = mean_kl(losses);
+    if (!std::isfinite(loss)) return loss;
+    std::vector<Tensor> by_output;
+    for (const WindowLoss& window : losses) by_output.push_back(window.gradient);
+    ++updates_;
+    for (std::size_t b = states_.size(); b-- > 0; inputs.pop_back()) {
+      by_output = step_block(b, inputs[b], by_output, cosine);
+    }
+    return loss;
+  }
+
+  // Trains one block; returns the gradients by its inputs, as it was before.
+  std::vector<Tensor> step_block(std::size_t b, const std::vector<Tensor>& inputs,
+                                 const std::vector<Tensor>& by_output, double cosine) {
+    const TunedBlock& block = task_.blocks[b];
+    BlockState& state = states_[b];
+    GradientQuery query{.linears = block.linears,
+                        .weights = {},
+                        .gains = {},
+                        .input = true,
+                        .precision = precision_};
+    for (const TunedWeight& weight : state.weights) query.weights.push_back(weight.linear);
+    for (const TunedGain& gain : state.gains) query.gains.push_back(gain.name);
+    const std::vector<Tensor> weights = weights_of(b);
+    std::vector<BlockGradient> found(inputs.size());
+    for_windows(task_.device, 0, std::ssize(inputs), [&](std::int64_t w) {
+      const auto at = static_cast<std::size_t>(w);
+      found[at] = block_gradient(block.student, query, weights, inputs[at],
+                                 [&](const Tensor&) { return by_output[at]; });
+    });
+    const BlockGradient mean = mean_of(found);
+    const at::NoGradGuard no_gradient;
+    for (std::size_t i = 0; i < state.weights.size(); ++i) {
+      TunedWeight& weight = state.weights[i];
+      const GroupParameters p = parameters_of(weight);
+      const FakeQuantGradient gradient = fake_quant_weight_backward(
+          p.centered, p, block.linears[weight.linear].scheme.weight, mean.weights[i]);
+      adam(weight.scale, gradient.scale, weight.moments,
+           {.rate = spec_.scale_rate * cosine, .number = updates_}, weight.start);
+      weight.scale.copy_(at::maximum(weight.scale, weight.start * kSmallestShare));
+    }
+    for (std::size_t i = 0; i < state.gains.size(); ++i) {
+      TunedGain& gain = state.gains[i];
+      adam(gain.value, mean.gains[i], gain.moments,
+           {.rate = spec_.norm_rate * cosine, .number = updates_}, gain.start.abs());
+    }
+    std::vector<Tensor> by_input;
+    for (const BlockGradient& window : found) by_input.push_back(window.input);
+    return by_input;
+  }
+
+  const TuneSpec& spec_;
+  ModelTask& task_;
+  Precision precision_;
+  std::vector<BlockState> states_;
+  std::int64_t updates_ = 0;
+  double done_ = 0;
+};
+
+}  // namespace
+
+ModelPass tune_pass(const TuneSpec& spec) {
+  return [spec](ModelTask& task) { return ModelTuner(spec, task).run(); };
+}
+
+}  // namespace lowbit
