@@ -20,9 +20,10 @@ constexpr double kSmallestShare = 0.01;
 
 struct TunedWeight {
   std::size_t linear = 0;
-  Tensor codes, zero;  // [out, in] as bytes, [out, groups]
-  Tensor scale, start;
-  Moments moments;
+  Tensor codes;   // [out, in] as bytes, where they stay
+  Tensor values;  // else [out, in], what is rounded; it starts in the middle of its codes' cells
+  Tensor zero, scale, start;  // [out, groups]
+  Moments of_scale, of_values;
 };
 
 struct TunedGain {
@@ -89,7 +90,11 @@ class ModelTuner {
       };
       TunedWeight weight;
       weight.linear = i;
-      weight.codes = bytes(packed.codes, packed.in);
+      if (spec_.weight_rate > 0) {
+        weight.values = to_tensor(packed.dequantize(), {packed.out, packed.in}).to(task_.device);
+      } else {
+        weight.codes = bytes(packed.codes, packed.in);
+      }
       weight.zero = bytes(packed.zeros, packed.groups()).to(at::kFloat);
       weight.scale = to_tensor(packed.scales, {packed.out, packed.groups()}).to(task_.device);
       weight.start = weight.scale.clone();
@@ -110,7 +115,10 @@ class ModelTuner {
     std::vector<std::vector<Tensor>> all;
     for (const BlockState& state : states_) {
       std::vector<Tensor> values;
-      for (const TunedWeight& weight : state.weights) values.push_back(weight.scale.clone());
+      for (const TunedWeight& weight : state.weights) {
+        values.push_back(weight.scale.clone());
+        if (weight.values.defined()) values.push_back(weight.values.clone());
+      }
       for (const TunedGain& gain : state.gains) values.push_back(gain.value.clone());
       all.push_back(std::move(values));
     }
@@ -125,7 +133,15 @@ class ModelTuner {
       for (TunedWeight& weight : states_[b].weights) {
         GroupAffineWeight& packed = *block.packed[weight.linear];
         const std::vector<float> scales = to_floats(all[b][at++]);
-        set_scales(packed, scales, scale_type_of(scales));
+        const DType type = scale_type_of(scales);
+        if (weight.values.defined()) {
+          weight.values.copy_(all[b][at++]);
+          packed = quantize_group_affine(to_floats(weight.values), packed.out, packed.in,
+                                         block.linears[weight.linear].scheme.weight, scales,
+                                         to_floats(weight.zero), type);
+        } else {
+          set_scales(packed, scales, type);
+        }
         weight.scale.copy_(to_tensor(packed.scales, weight.scale.sizes().vec()));
       }
       TorchBlock::Floats floats;
@@ -138,10 +154,15 @@ class ModelTuner {
   }
 
   static GroupParameters parameters_of(const TunedWeight& weight) {
+    if (weight.values.defined()) return {.scale = weight.scale, .zero = weight.zero};
     const auto groups = weight.codes.view({weight.codes.size(0), weight.zero.size(1), -1});
     return {.scale = weight.scale,
             .zero = weight.zero,
             .centered = (groups.to(at::kFloat) - weight.zero.unsqueeze(2)).view_as(weight.codes)};
+  }
+
+  static const Tensor& rounded_from(const TunedWeight& weight, const GroupParameters& p) {
+    return weight.values.defined() ? weight.values : p.centered;
   }
 
   // Of the block's products, decoded.
@@ -154,7 +175,7 @@ class ModelTuner {
     for (const TunedWeight& weight : states_[b].weights) {
       const GroupParameters p = parameters_of(weight);
       weights[weight.linear] =
-          fake_quant_weight(p.centered, p, block.linears[weight.linear].scheme.weight);
+          fake_quant_weight(rounded_from(weight, p), p, block.linears[weight.linear].scheme.weight);
     }
     for (Tensor& weight : weights) weight = weight.to(type);
     return weights;
@@ -303,8 +324,15 @@ class ModelTuner {
       TunedWeight& weight = state.weights[i];
       const GroupParameters p = parameters_of(weight);
       const FakeQuantGradient gradient = fake_quant_weight_backward(
-          p.centered, p, block.linears[weight.linear].scheme.weight, mean.weights[i]);
-      adam(weight.scale, gradient.scale, weight.moments,
+          rounded_from(weight, p), p, block.linears[weight.linear].scheme.weight, mean.weights[i]);
+      if (weight.values.defined()) {
+        const auto groups = [&](const Tensor& t) {
+          return t.view({weight.scale.size(0), weight.scale.size(1), -1});
+        };
+        adam(groups(weight.values), groups(gradient.weight), weight.of_values,
+             {.rate = spec_.weight_rate * cosine, .number = updates_}, weight.start.unsqueeze(2));
+      }
+      adam(weight.scale, gradient.scale, weight.of_scale,
            {.rate = spec_.scale_rate * cosine, .number = updates_}, weight.start);
       weight.scale.copy_(at::maximum(weight.scale, weight.start * kSmallestShare));
     }

@@ -5,7 +5,9 @@
 //
 // A step goes through the model block by block, forwards and, each block's forward pass repeated,
 // backwards: the weights of one block are decoded at a time, and of the others only inputs are
-// kept. The state of the best validation is the result; the start counts as one.
+// kept. With a rate for weights the codes are trained too, straight through the rounding; four
+// values in float32 of every weight of the model are then in memory at once. The state of the best
+// validation is the result; the start counts as one.
 #pragma once
 
 #include "calib/pipeline.h"

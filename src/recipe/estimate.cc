@@ -202,7 +202,8 @@ std::uint64_t tuning_bytes(const Plan& plan) {
       batch * length * hidden * static_cast<std::uint64_t>(plan.model.blocks + 1);
   const std::uint64_t logits = 6 * 256 * vocabulary * batch;
   const std::uint64_t block = (3 + batch) * largest_block(plan).weights;
-  return 2 * weights + (block + inputs + 2 * vocabulary * hidden + logits) * kFloatBytes;
+  const std::uint64_t trained = tune.weight_rate > 0 ? 4 * kFloatBytes * weights : 0;
+  return 2 * weights + trained + (block + inputs + 2 * vocabulary * hidden + logits) * kFloatBytes;
 }
 
 // Tables are packed before the first block and stay, packed, until their shard is written.

@@ -68,8 +68,7 @@ struct LearnSpec {
   bool keep_best = false;            // restore the state of the best validation, not the last
 };
 
-// tune.*: after all blocks are packed, what is left to train with the codes fixed, through the
-// whole model (methods/tune.h).
+// tune.*: after all blocks are packed, training through the whole model (methods/tune.h).
 enum class TuneMethod { none, end_to_end };
 
 struct TuneSpec {
@@ -77,7 +76,8 @@ struct TuneSpec {
   std::int64_t epochs = 1;
   std::int64_t batch = 2;    // windows a step
   double scale_rate = 1e-3;  // AdamW, cosine to 0; a fraction of the start scale a step
-  double norm_rate = 1e-3;   // the same of gains of the blocks' norms
+  double weight_rate = 0;    // the same of weights; 0: the codes stay
+  double norm_rate = 1e-3;   // a fraction of the start gain, of the blocks' norms
   std::int64_t top = 0;      // tokens of the vocabulary that the loss sees, the likeliest; 0: all
 };
 

@@ -220,6 +220,7 @@ std::vector<PassKind> make_pass_kinds() {
   kinds.push_back(choice("tune", "end-to-end", &Recipe::tune, &TuneSpec::method,
                          TuneMethod::end_to_end,
                          {number("rate.scale", &TuneSpec::scale_rate, 0, 1),
+                          number("rate.weight", &TuneSpec::weight_rate, 0, 1),
                           number("rate.norm", &TuneSpec::norm_rate, 0, 1),
                           integer("top", &TuneSpec::top, Count{0}, Count{1} << 24),
                           integer("epochs", &TuneSpec::epochs, Count{1}, Count{1000}),

@@ -111,6 +111,26 @@ TEST(Tune, CodesAndZerosStayAndScalesMove) {
   EXPECT_NE(before.scales, after.scales);
 }
 
+TEST(Tune, WeightsWithARateChangeCodesAndLowerTheDivergence) {
+  const TemporaryFolder temporary;
+  const Path plain = temporary.path() / "plain", tuned = temporary.path() / "tuned";
+  const std::vector<std::string> plainly = {"scheme.weights.bits=2", "scheme.activations.bits=16"};
+  std::vector<std::string> settings = plainly;
+  settings.insert(settings.end(), {"tune=end-to-end", "tune.rate.scale=0", "tune.rate.norm=0",
+                                   "tune.rate.weight=5e-2", "tune.epochs=20"});
+  ASSERT_TRUE(run(real_file_system(), plain, {.settings = plainly, .validates = false}).ok());
+  const auto report = run(real_file_system(), tuned, {.settings = settings, .validates = false});
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  const Packed before = packed_linear(plain), after = packed_linear(tuned);
+  EXPECT_NE(before.codes, after.codes);
+  EXPECT_EQ(before.zeros, after.zeros);
+  EXPECT_EQ(before.scales, after.scales);
+  const auto windows = random_windows(1).train;
+  const double found = divergence(kModels / "llama2", tuned, windows);
+  EXPECT_NEAR(report->tune->kl_after, found, 1e-3 * found);
+  EXPECT_LT(found, 0.9 * divergence(kModels / "llama2", plain, windows));
+}
+
 TEST(Tune, WithoutRatesTheModelIsWhatItWas) {
   const TemporaryFolder temporary;
   const Path plain = temporary.path() / "plain", tuned = temporary.path() / "tuned";
