@@ -31,6 +31,7 @@ Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
   passes.block.push_back(range_pass(recipe.range));
   if (recipe.solve.method != SolveMethod::nearest)
     passes.block.push_back(solve_pass(recipe.solve, recipe.range));
+  passes.teacher_inputs = recipe.solve.needs_teacher_inputs();
   for (const LearnSpec& learn : recipe.learn) passes.block.push_back(learn_pass(learn));
   return run_pipeline(checkpoint, plan, windows, options, passes);
 }
