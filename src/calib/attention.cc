@@ -155,4 +155,16 @@ Tensor causal_attention(const Tensor& q, const Tensor& k, const Tensor& v, Atten
                                 shape.window);
 }
 
+Tensor attention_received(const Tensor& q, const Tensor& k, AttentionShape shape) {
+  CHECK(q.size(0) % k.size(0) == 0);
+  Tensor received = at::zeros({q.size(1)}, q.options());
+  for (std::int64_t begin = 0; begin < q.size(1); begin += kTile) {
+    const Tile tile = tile_at(begin, q.size(1), shape);
+    const Tensor p = probabilities(queries_of(q, tile, k.size(0)),
+                                   k.slice(1, tile.first_key, tile.end), tile, shape);
+    received.slice(0, tile.first_key, tile.end).add_(p.sum(at::IntArrayRef{0, 1}));
+  }
+  return received;
+}
+
 }  // namespace lowbit

@@ -16,4 +16,8 @@ struct AttentionShape {
 // Returns [heads, tokens, head_dim].
 Tensor causal_attention(const Tensor& q, const Tensor& k, const Tensor& v, AttentionShape shape);
 
+// How much attention each token gets: the probabilities summed over heads and queries, [tokens].
+// No gradient.
+Tensor attention_received(const Tensor& q, const Tensor& k, AttentionShape shape);
+
 }  // namespace lowbit

@@ -4,8 +4,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "calib/attention.h"
-
 namespace lowbit {
 
 Tensor apply_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
@@ -90,9 +88,8 @@ Tensor TorchBlock::rotate(const Tensor& heads, const Rotation& by) {
   return at::cat({a * by.cosine - b * by.sine, b * by.cosine + a * by.sine}, 2);
 }
 
-Tensor TorchBlock::attention(const Tensor& x, const Products& products) const {
+TorchBlock::Heads TorchBlock::heads(const Tensor& x, const Products& products) const {
   constexpr std::array<std::size_t, 3> kInputs = {0, 1, 2};
-  constexpr std::array<std::size_t, 1> kOutput = {3};
   const auto qkv = products(kInputs, norm(x, spec_.attention_norm));
   if (qkv.empty()) return {};
   const auto by_head = [&](const Tensor& y, std::int64_t heads) {
@@ -108,9 +105,24 @@ Tensor TorchBlock::attention(const Tensor& x, const Products& products) const {
     q = rotate(q, by);
     k = rotate(k, by);
   }
-  const double scale = 1.0 / std::sqrt(static_cast<double>(model_.head_dim));
-  const Tensor mixed =
-      causal_attention(q, k, v, {.scale = scale, .window = model_.sliding_window.value_or(0)});
+  return {.q = q, .k = k, .v = v};
+}
+
+AttentionShape TorchBlock::attention_shape() const {
+  return {.scale = 1.0 / std::sqrt(static_cast<double>(model_.head_dim)),
+          .window = model_.sliding_window.value_or(0)};
+}
+
+Tensor TorchBlock::attention_received(const Tensor& x, const Products& products) const {
+  const Heads by_head = heads(x, products);
+  return lowbit::attention_received(by_head.q, by_head.k, attention_shape());
+}
+
+Tensor TorchBlock::attention(const Tensor& x, const Products& products) const {
+  constexpr std::array<std::size_t, 1> kOutput = {3};
+  const Heads by_head = heads(x, products);
+  if (!by_head.q.defined()) return {};
+  const Tensor mixed = causal_attention(by_head.q, by_head.k, by_head.v, attention_shape());
   const Tensor joined = mixed.transpose(0, 1).reshape({x.size(0), model_.heads * model_.head_dim});
   const auto output = products(kOutput, joined);
   return output.empty() ? Tensor() : output[0];

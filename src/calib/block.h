@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "calib/attention.h"
 #include "calib/tensor.h"
 #include "io/checkpoint.h"
 #include "model/model_spec.h"
@@ -46,6 +47,10 @@ class TorchBlock {
   Tensor forward(const Tensor& x, const Products& products) const;
   Tensor forward(const Tensor& x) const;  // with the float weights
 
+  // How much attention each token of x gets in the block, over heads and queries: [tokens], in sum
+  // heads times tokens.
+  Tensor attention_received(const Tensor& x, const Products& products) const;
+
  private:
   Tensor norm(const Tensor& x, const NormSpec& spec) const;
   struct Rotation {
@@ -53,6 +58,13 @@ class TorchBlock {
   };
   Rotation rotation(std::int64_t tokens) const;
   static Tensor rotate(const Tensor& heads, const Rotation& by);  // [heads, tokens, head_dim]
+  // What attention works on, norms and rotation done: [heads, tokens, head_dim], kv_heads for k and
+  // v. Undefined where the products end the pass.
+  struct Heads {
+    Tensor q, k, v;
+  };
+  Heads heads(const Tensor& x, const Products& products) const;
+  AttentionShape attention_shape() const;
   Tensor attention(const Tensor& x, const Products& products) const;
   Tensor feed_forward(const Tensor& x, const Products& products) const;
 

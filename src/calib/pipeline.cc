@@ -193,6 +193,13 @@ class Pipeline {
       if (!made) return made.error();
       stream->emplace(std::move(*made));
     }
+    if (passes_.teacher_inputs) {
+      HiddenStream::Shape training = shape;
+      training.windows = train_windows_;
+      auto made = HiddenStream::make(training, options_.offload_dir);
+      if (!made) return made.error();
+      teacher_inputs_.emplace(std::move(*made));
+    }
     if (auto status = embed_into(*teacher_, all, checkpoint_, {}); !status) return status;
     return embed_student(all);
   }
@@ -226,7 +233,10 @@ class Pipeline {
     if (!block) return block.error();
     BlockReport report;
     report.index = index;
-    if (auto status = advance_teacher(*block, index); !status) return status.error();
+    if (auto status = advance_teacher(*block, index, resumed ? Inputs::dropped : Inputs::kept);
+        !status) {
+      return status.error();
+    }
     TorchBlock student = *block;
     auto weights = resumed ? output_.read_block(stage(), index) : learn(student, report);
     if (!weights) return weights.error();
@@ -302,10 +312,15 @@ class Pipeline {
                 fmt::format("block {}/{}", index + 1, blocks), detail);
   }
 
-  // The teacher's stream becomes this block's outputs: the targets.
-  Status advance_teacher(const TorchBlock& block, std::int64_t index) {
+  // The teacher's stream becomes this block's outputs: the targets. Its inputs are kept for passes
+  // that ask, and a resumed block has none to run.
+  enum class Inputs { kept, dropped };
+  Status advance_teacher(const TorchBlock& block, std::int64_t index, Inputs inputs) {
+    const bool keep = teacher_inputs_ && inputs == Inputs::kept;
     return for_each_window(index, 0.0, "teacher", [&](std::int64_t window) {
-      teacher_->set(window, block.forward(teacher_->get(window, device_)));
+      const Tensor states = teacher_->get(window, device_);
+      if (keep && window < train_windows_) teacher_inputs_->set(window, states);
+      teacher_->set(window, block.forward(states));
     });
   }
 
@@ -328,6 +343,7 @@ class Pipeline {
                    .parameters = std::vector<GroupParameters>(student.linears()),
                    .inputs = *student_,
                    .targets = *teacher_,
+                   .teacher_inputs = teacher_inputs_ ? &*teacher_inputs_ : nullptr,
                    .train_windows = train_windows_,
                    .device = device_,
                    .head_dim = plan_.model.head_dim,
@@ -486,6 +502,7 @@ class Pipeline {
   OutputFolder output_;
   std::int64_t train_windows_ = 0;
   std::optional<HiddenStream> teacher_, student_;
+  std::optional<HiddenStream> teacher_inputs_;  // of the block in work, where passes ask
 };
 
 }  // namespace

@@ -35,7 +35,9 @@ struct BlockTask {
 
   const HiddenStream& inputs;   // the student's: what already quantized blocks put out
   const HiddenStream& targets;  // the teacher's outputs of this block
-  std::int64_t train_windows;   // the first so many windows; the others validate
+  // What the teacher's block got for these, the training windows alone; null unless the passes ask.
+  const HiddenStream* teacher_inputs = nullptr;
+  std::int64_t train_windows;  // the first so many windows; the others validate
   at::Device device;
   std::int64_t head_dim;
 
@@ -73,6 +75,9 @@ struct PipelinePasses {
   std::vector<BlockPass> block;  // in order, on every block
   ModelPass model = {};          // where the recipe tunes, after them; else empty
   TableRange table;
+  // Whether a pass looks at BlockTask::teacher_inputs: a third stream, of the training windows, in
+  // memory (or on disk, where the others are).
+  bool teacher_inputs = false;
 };
 
 Result<QuantizeReport> run_pipeline(const Checkpoint& checkpoint, const Plan& plan,

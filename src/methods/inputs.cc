@@ -1,11 +1,19 @@
 #include "methods/inputs.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "calib/windows.h"
 
 namespace lowbit {
+namespace {
+
+bool is_wanted(const InputQuery& query, std::size_t linear) {
+  return std::find(query.wanted.begin(), query.wanted.end(), linear) != query.wanted.end();
+}
+
+}  // namespace
 
 std::vector<LinearSet> input_sets(const BlockSpec& block) {
   if (block.gate) return {{0, 1, 2}, {3}, {4, 5}, {6}};
@@ -23,28 +31,64 @@ InputQuery float_query(const BlockTask& task, std::int64_t windows, Basis basis)
   return query;
 }
 
+std::int64_t asked_windows(const BlockTask& task, std::int64_t windows) {
+  return windows == 0 ? task.train_windows : std::min(windows, task.train_windows);
+}
+
 void measure_inputs(
     const BlockTask& task, const InputQuery& query,
     const std::function<Measured(const Tensor& x)>& measure,
     const std::function<void(std::span<const std::size_t> alike, const Measured& found)>& take) {
+  measure_seen(
+      task, query, [&](const SeenInput& seen) { return measure(seen.x); }, take);
+}
+
+namespace {
+
+// The wanted linears' inputs of the float pass on one window.
+std::map<std::size_t, Tensor> teacher_seen(const BlockTask& task, const InputQuery& query,
+                                           std::int64_t window) {
+  CHECK(task.teacher_inputs != nullptr);
+  std::vector<PlannedLinear> linears = query.linears;
+  for (PlannedLinear& linear : linears) linear.scheme.activation = {};
+  std::map<std::size_t, Tensor> seen;
+  const auto visit = [&](std::span<const std::size_t> which, const Tensor& x) {
+    for (const std::size_t linear : which) {
+      if (is_wanted(query, linear)) seen[linear] = x;
+    }
+    return which.back() < query.wanted.back();
+  };
+  const auto products =
+      student_products(task.student, linears, query.teacher_weights, Precision::float32, visit);
+  (void)task.student.forward(task.teacher_inputs->get(window, task.device), products);
+  return seen;
+}
+
+}  // namespace
+
+void measure_seen(
+    const BlockTask& task, const InputQuery& query,
+    const std::function<Measured(const SeenInput& seen)>& measure,
+    const std::function<void(std::span<const std::size_t> alike, const Measured& found)>& take) {
   const at::NoGradGuard no_gradient;
   using Found = std::vector<std::pair<LinearSet, Measured>>;
-  const LinearSet& wanted = query.wanted;
   const auto measure_window = [&](std::int64_t window) {
     Found found;
+    std::map<std::size_t, Tensor> teacher;
+    if (!query.teacher_weights.empty()) teacher = teacher_seen(task, query, window);
     const auto visit = [&](std::span<const std::size_t> which, const Tensor& x) {
-      if (std::find(wanted.begin(), wanted.end(), which.front()) != wanted.end()) {
-        found.emplace_back(LinearSet(which.begin(), which.end()), measure(x));
+      if (is_wanted(query, which.front())) {
+        const SeenInput seen{.x = x, .teacher = teacher[which.front()], .window = window};
+        found.emplace_back(LinearSet(which.begin(), which.end()), measure(seen));
       }
-      return which.back() < wanted.back();
+      return which.back() < query.wanted.back();
     };
     const auto products =
         student_products(task.student, query.linears, query.weights, Precision::float32, visit);
     (void)task.student.forward(task.inputs.get(window, task.device), products);
     return found;
   };
-  const std::int64_t count =
-      query.windows == 0 ? task.train_windows : std::min(query.windows, task.train_windows);
+  const std::int64_t count = asked_windows(task, query.windows);
   const std::int64_t at_once = windows_at_once(task.device);
   for (std::int64_t first = 0; first < count; first += at_once) {
     const std::int64_t last = std::min(first + at_once, count);

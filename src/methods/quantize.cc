@@ -32,6 +32,7 @@ Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
   passes.block.push_back(range_pass(recipe.range));
   if (recipe.solve.method != SolveMethod::nearest)
     passes.block.push_back(solve_pass(recipe.solve, recipe.range));
+  passes.teacher_inputs = recipe.solve.needs_teacher_inputs();
   for (const LearnSpec& learn : recipe.learn) passes.block.push_back(learn_pass(learn));
   if (recipe.tune.method != TuneMethod::none) passes.model = tune_pass(recipe.tune);
   return run_pipeline(checkpoint, plan, windows, options, passes);

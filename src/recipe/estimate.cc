@@ -137,9 +137,11 @@ Status estimate_output(Plan& plan, const Checkpoint& checkpoint) {
   return {};
 }
 
-std::uint64_t stream_bytes(const Plan& plan) {
+// Two, the teacher's and the student's, and the teacher's inputs where passes ask for them.
+std::uint64_t streams_bytes(const Plan& plan) {
   const CalibrationSpec& text = plan.recipe.calibration;
-  return static_cast<std::uint64_t>(text.windows + text.validation_windows) *
+  const std::int64_t third = plan.recipe.solve.needs_teacher_inputs() ? text.windows : 0;
+  return static_cast<std::uint64_t>(2 * (text.windows + text.validation_windows) + third) *
          static_cast<std::uint64_t>(text.length) * static_cast<std::uint64_t>(plan.model.hidden) *
          kStreamBytes;
 }
@@ -176,14 +178,18 @@ std::uint64_t learning_bytes(const Plan& plan) {
   return copies * block.weights * kFloatBytes + step;
 }
 
-// GPTQ's matrices for the widest input: the sums, their factors in double, and what the windows in
-// work add.
+// A solver's matrices for the widest input: the sums, their factors in double, and what the windows
+// in work add; as much again for the float stream's moments, and that stream's inputs of a window.
 std::uint64_t solving_bytes(const Plan& plan) {
   if (plan.recipe.solve.method == SolveMethod::nearest) return 0;
   const BlockSize block = largest_block(plan);
   const auto in_work = 2 * static_cast<std::uint64_t>(thread_count());
-  return block.widest_input * block.widest_input * (6 * sizeof(double) + in_work * kFloatBytes) +
-         3 * block.weights * kFloatBytes;
+  const std::uint64_t matrices =
+      block.widest_input * block.widest_input * (6 * sizeof(double) + in_work * kFloatBytes);
+  const std::uint64_t weights = 3 * block.weights * kFloatBytes;
+  if (!plan.recipe.solve.needs_teacher_inputs()) return matrices + weights;
+  const auto length = static_cast<std::uint64_t>(plan.recipe.calibration.length);
+  return 2 * matrices + weights + in_work * length * block.widest_input * kFloatBytes;
 }
 
 // The pass through the whole model: codes of all blocks as bytes, twice, one block decoded with its
@@ -224,7 +230,7 @@ void estimate_memory(Plan& plan, const PlanOptions& options) {
     plan.peak_memory_bytes = kPlainBaseBytes + std::max(rounding, tables_bytes(plan));
     return;
   }
-  const std::uint64_t streams = 2 * stream_bytes(plan);
+  const std::uint64_t streams = streams_bytes(plan);
   plan.peak_memory_bytes =
       kLearnBaseBytes + std::max({learning_bytes(plan) + rounding, solving_bytes(plan),
                                   tuning_bytes(plan), tables_bytes(plan)});
@@ -264,7 +270,8 @@ void estimate_time(Plan& plan) {
   if (const SolveSpec& solve = plan.recipe.solve; solve.method != SolveMethod::nearest) {
     const double seen =
         solve.windows > 0 ? std::min(train, static_cast<double>(solve.windows)) : train;
-    forwards += 2 * seen;  // one for each of four sets, three of which end before the block does
+    // one for each of four sets, three of which end before the block does; as many in float
+    forwards += (solve.needs_teacher_inputs() ? 4 : 2) * seen;
     const double width = static_cast<double>(plan.model.hidden);
     const double inner = static_cast<double>(plan.model.ffn);
     flops += 2.0 * seen * length * static_cast<double>(plan.model.blocks) *

@@ -38,7 +38,8 @@ struct SmoothSpec {
 
 // solve.*: rounding that lets later inputs make up for the errors of earlier ones
 // (methods/solve.h).
-enum class SolveMethod { nearest, gptq };
+enum class SolveMethod { nearest, gptq, gptaq, quantease };
+enum class TokenWeights { none, attention };  // methods/token_weights.h
 
 struct SolveSpec {
   SolveMethod method = SolveMethod::nearest;
@@ -46,6 +47,15 @@ struct SolveSpec {
   bool activation_order = true;  // large inputs first, with the range pass's groups; false: in
                                  // order, each group's range from the weights as they are by then
   std::int64_t windows = 0;      // of the calibration text that it looks at; 0: all
+  double asymmetry = 0.25;       // gptaq: how far towards the float stream's inputs, 0..1
+  double first_order = 0;        // gptq, gptaq: share by which columns are drawn back (FOEM), 0..1
+  std::int64_t polish = 0;       // gptq, gptaq: passes of coordinate descent after it
+  std::int64_t passes = 30;      // quantease: of coordinate descent
+  TokenWeights token_weights = TokenWeights::none;  // attention: tokens count by what they get
+  double least_token_weight = 0.01;                 // of the largest, before their mean becomes 1
+
+  double used_asymmetry() const { return method == SolveMethod::gptaq ? asymmetry : 0; }
+  bool needs_teacher_inputs() const { return used_asymmetry() > 0; }
 };
 
 // The learn pass (methods/learn_block.h): gradients through a block, FRM-PTQ and its relatives.

@@ -151,6 +151,20 @@ RecipeKey<LearnSpec> trained() {
           get, set};
 }
 
+RecipeKey<SolveSpec> token_weights() {
+  const auto get = [](const SolveSpec& spec) {
+    return RecipeValue(
+        std::string(spec.token_weights == TokenWeights::none ? "none" : "attention"));
+  };
+  const auto set = [](SolveSpec& spec, const RecipeValue& value) {
+    const auto* name = std::get_if<std::string>(&value);
+    if (name == nullptr || (*name != "none" && *name != "attention")) return false;
+    spec.token_weights = *name == "none" ? TokenWeights::none : TokenWeights::attention;
+    return true;
+  };
+  return {"token_weights", "\"none\" or \"attention\"", get, set};
+}
+
 // The keys of a member struct, under a prefix, as keys of the whole.
 template <typename Part>
 std::vector<RecipeKey<Recipe>> lifted(const std::string& prefix, Part Recipe::*part,
@@ -209,12 +223,26 @@ std::vector<PassKind> make_pass_kinds() {
   kinds.push_back(choice("range", "mse-search", &Recipe::range, RangeMethod::mse_search));
   kinds.push_back(
       choice("range", "importance-search", &Recipe::range, RangeMethod::importance_search));
+  const auto solve = [&](std::string_view name, SolveMethod method,
+                         std::vector<RecipeKey<SolveSpec>> keys) {
+    const std::vector<RecipeKey<SolveSpec>> shared = {
+        number("damping", &SolveSpec::damping, 0, 1000),
+        flag("activation_order", &SolveSpec::activation_order),
+        integer("windows", &SolveSpec::windows, Count{0}, Count{1} << 20), token_weights(),
+        number("least_token_weight", &SolveSpec::least_token_weight, 0, 1)};
+    keys.insert(keys.begin(), shared.begin(), shared.end());
+    kinds.push_back(
+        choice("solve", name, &Recipe::solve, &SolveSpec::method, method, std::move(keys)));
+  };
+  const auto first_order = number("first_order", &SolveSpec::first_order, 0, 1);
+  const auto polish = integer("polish", &SolveSpec::polish, Count{0}, Count{1000});
   kinds.push_back(
       choice("solve", "nearest", &Recipe::solve, &SolveSpec::method, SolveMethod::nearest));
-  kinds.push_back(choice("solve", "gptq", &Recipe::solve, &SolveSpec::method, SolveMethod::gptq,
-                         {number("damping", &SolveSpec::damping, 0, 1000),
-                          flag("activation_order", &SolveSpec::activation_order),
-                          integer("windows", &SolveSpec::windows, Count{0}, Count{1} << 20)}));
+  solve("gptq", SolveMethod::gptq, {first_order, polish});
+  solve("gptaq", SolveMethod::gptaq,
+        {number("asymmetry", &SolveSpec::asymmetry, 0, 1), first_order, polish});
+  solve("quantease", SolveMethod::quantease,
+        {integer("passes", &SolveSpec::passes, Count{1}, Count{1000})});
   kinds.push_back({"learn", "block", [](Recipe& recipe) { recipe.learn.emplace_back(); }});
   kinds.push_back(choice("tune", "none", &Recipe::tune, &TuneSpec::method, TuneMethod::none));
   kinds.push_back(choice("tune", "end-to-end", &Recipe::tune, &TuneSpec::method,

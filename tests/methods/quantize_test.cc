@@ -228,6 +228,46 @@ TEST(Quantize, KilledAmongPassesThatChangeNormsEndsWithTheSameBytes) {
   }
 }
 
+// It looks at the float stream's inputs, which a resumed block does not keep.
+const Run kGptaq{.settings = {"learn.epochs=0", "rotate=hadamard", "solve=gptaq",
+                              "solve.asymmetry=0.5", "solve.polish=1",
+                              "solve.token_weights=attention"}};
+
+TEST(Quantize, KilledWhereASolverSeesTheFloatStreamEndsWithTheSameBytes) {
+  const TemporaryFolder temporary;
+  FaultyFileSystem counting;
+  const auto whole = run(counting, temporary.path() / "whole", kGptaq);
+  ASSERT_TRUE(whole.ok()) << whole.error().message;
+  const Folder expected = contents(temporary.path() / "whole");
+  for (const int part : {2, 3, 4}) {
+    const Path output = temporary.path() / "killed";
+    std::filesystem::remove_all(output);
+    FaultyFileSystem files({.kind = FaultKind::kill, .at = counting.operations() * part / 5});
+    EXPECT_THROW((void)run(files, output, kGptaq), Killed);
+    ASSERT_TRUE(run(real_file_system(), output, kGptaq).ok());
+    EXPECT_TRUE(contents(output) == expected) << "killed after " << part << " fifths";
+  }
+}
+
+TEST(Quantize, GptaqWithoutAsymmetryIsGptq) {
+  const TemporaryFolder temporary;
+  const auto shards = [&](const std::string& solve, const std::string& asymmetry) {
+    const Path output = temporary.path() / (solve + asymmetry);
+    EXPECT_TRUE(
+        run(real_file_system(), output,
+            {.settings = {"learn.epochs=0", "solve=" + solve, "solve.asymmetry=" + asymmetry}})
+            .ok());
+    Folder tensors;
+    for (const auto& [name, bytes] : contents(output)) {
+      if (name.ends_with(".safetensors")) tensors[name] = bytes;
+    }
+    return tensors;
+  };
+  const Folder gptq = shards("gptq", "1");
+  EXPECT_TRUE(shards("gptaq", "0") == gptq);
+  EXPECT_FALSE(shards("gptaq", "1") == gptq);
+}
+
 // What passes fold into norms, biases and rotations has to be in the files and in the runtime: at 8
 // bits the packed model computes what the source does.
 TEST(Quantize, PackedAfterAllPassesIsTheSourceModelOnEveryFamily) {

@@ -1,174 +1,215 @@
-// GPTQ: the golden numbers of the gptq sheet, and what must hold for any weight.
+// The solve pass on a block of every family: which inputs its solvers see, and what that changes.
 #include "methods/solve.h"
 
 #include <gtest/gtest.h>
 
+#include "format/hadamard_matrix.h"
+#include "methods/inputs.h"
 #include "methods/range.h"
+#include "methods/rotate.h"
+#include "methods/smooth.h"
+#include "methods/token_weights.h"
+#include "support/families.h"
 
 namespace lowbit {
 namespace {
 
-const WeightScheme kTwoBits{.bits = 2, .group_size = 4};
-// Steps of 0.5, codes for -1 .. 0.5.
-const GroupParameters kGrid{.scale = at::full({1, 1}, 0.5F), .zero = at::full({1, 1}, 2.0F)};
+constexpr std::int64_t kWindows = 4, kTokens = 24;
 
-Tensor golden_inputs() {
-  return at::tensor({1.F, .4F, .7F,  .4F,  -.7F, -.6F, .5F, .8F, -.5F, -.5F, .2F, .6F,
-                     1.F, .5F, -.3F, -.5F, -.2F, -.4F, 0.F, .5F, .4F,  0.F,  .4F, .6F})
-      .view({6, 4});
-}
-Tensor golden_weight() { return at::tensor({-.37F, -.5F, -.52F, -.16F}).view({1, 4}); }
-Tensor golden_hessian() { return golden_inputs().t().matmul(golden_inputs()) * (2.0 / 6.0); }
+class SolveOnFamilies : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    const Path folder = Path(LOWBIT_SOURCE_DIR) / "tests/data/models" / GetParam();
+    const auto checkpoint = Checkpoint::open(real_file_system(), folder);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
+    model_ = read_model_spec(checkpoint->config()).value();
+    source_ = TorchBlock::load(*checkpoint, *model_, 0, at::kCPU).value();
+    const HiddenStream::Shape shape{kWindows, kTokens, model_->hidden};
+    for (auto* stream : {&student_, &teacher_}) {
+      stream->emplace(HiddenStream::make(shape, "").value());
+    }
+    at::manual_seed(5);
+    const Tensor moved =
+        at::eye(model_->hidden) + at::randn({model_->hidden, model_->hidden}) * .03;
+    for (std::int64_t w = 0; w < kWindows; ++w) {
+      const Tensor states =
+          at::randn({kTokens, model_->hidden}) * at::linspace(0.1, 3.0, model_->hidden);
+      student_->set(w, states);
+      teacher_->set(w, states.matmul(moved));
+    }
+    for (const LinearSpec* linear : source_->spec().linears()) {
+      linears_.push_back({*linear, {.transform = {.hadamard = hadamard_size(linear->in)}}});
+      linears_.back().scheme.weight = {.bits = 3, .group_size = 8};
+    }
+  }
 
-GroupParameters no_range(const Tensor&, const Tensor&) {
-  ADD_FAILURE() << "ranges are those given";
-  return {};
-}
+  BlockTask task(TorchBlock& student, const HiddenStream& teacher) {
+    return {.student = student,
+            .linears = linears_,
+            .parameters = std::vector<GroupParameters>(linears_.size()),
+            .inputs = *student_,
+            .targets = teacher,
+            .teacher_inputs = &teacher,
+            .train_windows = kWindows,
+            .device = at::kCPU,
+            .head_dim = model_->head_dim,
+            .report = report_,
+            .on_step = [](double, const std::string&) { return Status(); }};
+  }
 
-Tensor rounded(const GptqResult& result, const WeightScheme& scheme) {
-  return fake_quant_weight(result.weight, result.parameters, scheme);
-}
+  struct Solved {
+    TorchBlock student;
+    std::vector<Tensor> weights;  // rounded
+  };
+  Solved solved(const SolveSpec& spec, const HiddenStream& teacher) {
+    Solved result{.student = *source_, .weights = {}};
+    BlockTask work = task(result.student, teacher);
+    EXPECT_TRUE(rotate_pass()(work).ok());
+    EXPECT_TRUE(range_pass(RangeMethod::min_max)(work).ok());
+    if (spec.method != SolveMethod::nearest) {
+      EXPECT_TRUE(solve_pass(spec, RangeMethod::min_max)(work).ok());
+    }
+    for (std::size_t i = 0; i < linears_.size(); ++i) {
+      result.weights.push_back(fake_quant_weight(result.student.weight(i), work.parameters[i],
+                                                 linears_[i].scheme.weight));
+    }
+    return result;
+  }
 
-double output_error(const Tensor& weight, const Tensor& approximation, const Tensor& x) {
-  return x.matmul((weight - approximation).t()).square().sum().item<double>();
-}
+  // Squared error of the rounded block on the student's stream to the float block on the teacher's.
+  double block_error(const Solved& block, const HiddenStream& teacher) const {
+    const auto products =
+        student_products(block.student, linears_, block.weights, Precision::float32);
+    double sum = 0;
+    for (std::int64_t w = 0; w < kWindows; ++w) {
+      const Tensor found = block.student.forward(student_->get(w, at::kCPU), products);
+      const Tensor wanted = source_->forward(teacher.get(w, at::kCPU));
+      sum += (found - wanted).square().sum().item<double>();
+    }
+    return sum;
+  }
 
-struct Layer {
-  Tensor weight, inputs;
-  Tensor hessian() const { return inputs.t().matmul(inputs); }
+  std::optional<ModelSpec> model_;
+  std::optional<TorchBlock> source_;
+  std::optional<HiddenStream> student_, teacher_;
+  std::vector<PlannedLinear> linears_;
+  BlockReport report_;
 };
 
-Layer random_layer(std::int64_t out, std::int64_t in) {
-  at::manual_seed(3);
-  const Tensor mix = at::randn({in, in}) * 0.3 + at::eye(in);
-  return {.weight = at::randn({out, in}), .inputs = at::randn({4 * in, in}).matmul(mix)};
-}
-
-TEST(InverseFactor, Golden) {
-  double damping = 0.01;
-  const Tensor u = inverse_factor(golden_hessian(), damping);
-  EXPECT_EQ(damping, 0.01);
-  const std::vector<double> first = {3.561696, -7.997243, 2.096692, -3.990099};
-  for (int j = 0; j < 4; ++j)
-    EXPECT_NEAR(u[0][j].item<double>(), first[static_cast<std::size_t>(j)], 2e-4);
-  EXPECT_NEAR(u[1][1].item<double>(), 3.275805, 1e-4);
-  EXPECT_NEAR(u[2][2].item<double>(), 2.91502, 1e-4);
-  EXPECT_NEAR(u[3][3].item<double>(), 1.213295, 1e-4);
-  EXPECT_EQ(u[3][0].item<double>(), 0.0);
-}
-
-TEST(InverseFactor, DampsASingularMatrixUntilItIsNot) {
-  double damping = 0;
-  const Tensor x = at::ones({1, 8});
-  const Tensor u = inverse_factor(x.t().matmul(x), damping);
-  EXPECT_GT(damping, 0);
-  EXPECT_TRUE(u.isfinite().all().item<bool>());
-}
-
-TEST(Gptq, Golden) {
-  const auto solved = gptq(golden_weight(), golden_hessian(), kGrid, kTwoBits,
-                           {.damping = 0.01, .activation_order = true}, no_range);
-  EXPECT_TRUE(rounded(solved, kTwoBits).equal(at::tensor({-.5F, 0.F, -.5F, 0.F}).view({1, 4})));
-  // In order, the grid kept by a range that finds the same one again.
-  const auto in_order = gptq(golden_weight(), golden_hessian(), kGrid, kTwoBits,
-                             {.damping = 0.01, .activation_order = false},
-                             [](const Tensor&, const Tensor&) { return kGrid; });
-  EXPECT_TRUE(rounded(in_order, kTwoBits).equal(at::tensor({-.5F, 0.F, -1.F, .5F}).view({1, 4})));
-  EXPECT_NEAR(output_error(golden_weight(), rounded(solved, kTwoBits), golden_inputs()), .046866,
-              1e-5);
-  EXPECT_NEAR(output_error(golden_weight(), rounded(in_order, kTwoBits), golden_inputs()), .071266,
-              1e-5);
-}
-
-TEST(Gptq, IsRoundingToNearestWhereInputsAreIndependent) {
-  const Layer layer = random_layer(5, 64);
-  const WeightScheme scheme{.bits = 3, .group_size = 16};
-  const GroupParameters grid = min_max_range(layer.weight, scheme);
-  const Tensor diagonal = at::diag(at::rand({64}) + 0.1);
-  const auto solved = gptq(layer.weight, diagonal, grid, scheme, {}, no_range);
-  EXPECT_TRUE(rounded(solved, scheme).equal(fake_quant_weight(layer.weight, grid, scheme)));
-}
-
-TEST(Gptq, LosesLessThanNearestAndAFactorOfTheHessianChangesNothing) {
-  const Layer layer = random_layer(24, 320);  // more than one run of columns
-  for (const int bits : {2, 3, 4}) {
-    const WeightScheme scheme{.bits = bits, .group_size = 32};
-    const GroupParameters grid = min_max_range(layer.weight, scheme);
-    const Tensor nearest = fake_quant_weight(layer.weight, grid, scheme);
-    const auto solved = gptq(layer.weight, layer.hessian(), grid, scheme, {}, no_range);
-    const auto scaled = gptq(layer.weight, layer.hessian() * 7.0, grid, scheme, {}, no_range);
-    const double before = output_error(layer.weight, nearest, layer.inputs);
-    const double after = output_error(layer.weight, rounded(solved, scheme), layer.inputs);
-    EXPECT_LT(after, 0.6 * before) << bits << " bits";
-    EXPECT_LT((rounded(scaled, scheme) - rounded(solved, scheme)).abs().gt(0).sum().item<double>(),
-              8);
+// Smoothed, rotated and with its inputs quantized, the student's linears are asked for what the
+// source's linears put out on the float stream, token by token.
+TEST_P(SolveOnFamilies, TheFloatStreamsInputsAreInTheStudentsBasis) {
+  for (PlannedLinear& linear : linears_) linear.scheme.activation = {.bits = 4};
+  TorchBlock student = *source_;
+  BlockTask work = task(student, *teacher_);
+  const SmoothSpec smooth{.method = SmoothMethod::smoothquant, .alpha = 0.7, .linears = false};
+  ASSERT_TRUE(smooth_pass(smooth, RangeMethod::min_max)(work).ok());
+  ASSERT_TRUE(rotate_pass()(work).ok());
+  InputQuery query = float_query(work, 0, Basis::turned);
+  query.linears = linears_;
+  query.teacher_weights = query.weights;
+  std::map<std::pair<std::size_t, std::int64_t>, Tensor> found;
+  std::int64_t window = 0;
+  measure_seen(
+      work, query,
+      [&](const SeenInput& seen) {
+        EXPECT_FALSE(seen.x.equal(seen.teacher));
+        return Measured{seen.teacher, at::full({1}, seen.window)};
+      },
+      [&](std::span<const std::size_t> alike, const Measured& measured) {
+        window = measured[1].item<std::int64_t>();
+        for (const std::size_t linear : alike) found[{linear, window}] = measured[0];
+      });
+  ASSERT_EQ(found.size(), linears_.size() * kWindows);
+  for (std::int64_t w = 0; w < kWindows; ++w) {
+    const auto compare = [&](std::span<const std::size_t> which, const Tensor& x) {
+      std::vector<Tensor> outputs;
+      for (const std::size_t i : which) {
+        const Tensor expected = x.matmul(source_->weight(i).t());
+        const Tensor asked = found.at({i, w}).matmul(student.weight(i).t());
+        EXPECT_LT((asked - expected).abs().max().item<double>(),
+                  1e-4 * expected.abs().max().item<double>())
+            << "linear " << i << ", window " << w;
+        outputs.push_back(at::linear(x, source_->weight(i), source_->bias(i)));
+      }
+      return outputs;
+    };
+    (void)source_->forward(teacher_->get(w, at::kCPU), compare);
   }
 }
 
-// The sheet's steps with whole matrices in double: round a column, put its error on all that
-// follow.
-Tensor column_by_column(const Tensor& weight, const Tensor& hessian, const GroupParameters& grid,
-                        const WeightScheme& scheme, const Tensor& order) {
-  double damping = 0.01;
-  const Tensor u = inverse_factor(hessian.index_select(0, order).index_select(1, order), damping);
-  Tensor w = weight.index_select(1, order).to(at::kDouble);
-  Tensor codes = at::zeros_like(weight);
-  for (std::int64_t i = 0; i < weight.size(1); ++i) {
-    const std::int64_t column = order[i].item<std::int64_t>();
-    Tensor whole = at::zeros_like(weight);
-    whole.select(1, column).copy_(w.select(1, i));
-    const Tensor rounded = fake_quant_weight(whole, grid, scheme).select(1, column);
-    codes.select(1, column).copy_(rounded);
-    const Tensor error = (w.select(1, i) - rounded.to(at::kDouble)) / u[i][i];
-    w = w - at::outer(error, u[i]);
+// The first set of a model's first block: both streams are one, and there is nothing to draw from.
+TEST_P(SolveOnFamilies, GptaqOnOneStreamBeginsAsGptqToTheBit) {
+  const Solved gptq = solved({.method = SolveMethod::gptq}, *student_);
+  const Solved gptaq = solved({.method = SolveMethod::gptaq, .asymmetry = 1}, *student_);
+  for (const std::size_t i : {0, 1, 2}) {
+    EXPECT_TRUE(gptaq.student.weight(i).equal(gptq.student.weight(i))) << i;
   }
-  return codes;
+  const std::size_t down = linears_.size() - 1;
+  EXPECT_FALSE(gptaq.student.weight(down).equal(gptq.student.weight(down)))
+      << "rounded linears before it moved its inputs";
 }
 
-TEST(Gptq, EqualsTheReferenceThatRoundsColumnByColumn) {
-  const Layer layer = random_layer(12, 320);  // more than two runs of columns
-  const WeightScheme scheme{.bits = 4, .group_size = 32};
-  const GroupParameters grid = min_max_range(layer.weight, scheme);
-  const Tensor order = layer.hessian().diagonal().argsort(-1, true);
-  const Tensor expected = column_by_column(layer.weight, layer.hessian(), grid, scheme, order);
-  const auto solved = gptq(layer.weight, layer.hessian(), grid, scheme, {}, no_range);
-  // A value at the border of two codes may fall either way in float32, and moves what follows it.
-  const double others =
-      (rounded(solved, scheme) - expected).abs().gt(0).to(at::kFloat).mean().item<double>();
-  EXPECT_LT(others, 0.01);
+TEST_P(SolveOnFamilies, GptaqIsNearerToTheFloatStreamsBlock) {
+  const auto error_of = [&](const SolveSpec& spec) {
+    return block_error(solved(spec, *teacher_), *teacher_);
+  };
+  const double gptq = error_of({.method = SolveMethod::gptq});
+  EXPECT_EQ(error_of({.method = SolveMethod::gptaq, .asymmetry = 0}), gptq);
+  EXPECT_LT(error_of({.method = SolveMethod::gptaq, .asymmetry = 1}), gptq);
 }
 
-TEST(Gptq, RowsAreIndependent) {
-  const Layer layer = random_layer(6, 64);
-  const WeightScheme scheme{.bits = 3, .group_size = 32};
-  const GroupParameters grid = min_max_range(layer.weight, scheme);
-  const auto all = gptq(layer.weight, layer.hessian(), grid, scheme, {}, no_range);
-  const GroupParameters of_row{.scale = grid.scale.slice(0, 2, 3),
-                               .zero = grid.zero.slice(0, 2, 3)};
-  const auto alone =
-      gptq(layer.weight.slice(0, 2, 3), layer.hessian(), of_row, scheme, {}, no_range);
-  EXPECT_TRUE(rounded(all, scheme).slice(0, 2, 3).equal(rounded(alone, scheme)));
+TEST_P(SolveOnFamilies, CoordinateDescentAndPolishLoseLessThanNearest) {
+  const auto error_of = [&](const SolveSpec& spec) {
+    return block_error(solved(spec, *student_), *student_);
+  };
+  const double nearest = error_of({});
+  EXPECT_LT(error_of({.method = SolveMethod::quantease}), 0.9 * nearest);
+  EXPECT_LT(error_of({.method = SolveMethod::gptq, .polish = 2}), 0.9 * nearest);
 }
 
-TEST(Gptq, SolvedAgainStaysWhereItIs) {
-  const Layer layer = random_layer(6, 64);
-  const WeightScheme scheme{.bits = 3, .group_size = 32};
-  const GroupParameters grid = min_max_range(layer.weight, scheme);
-  const auto once = gptq(layer.weight, layer.hessian(), grid, scheme, {}, no_range);
-  const Tensor codes = rounded(once, scheme);
-  const auto twice = gptq(codes, layer.hessian(), grid, scheme, {}, no_range);
-  EXPECT_TRUE(rounded(twice, scheme).equal(codes));
+TEST_P(SolveOnFamilies, TokenWeightsMoveTheErrorToTokensThatCountLess) {
+  const auto with = [](double least) {
+    return SolveSpec{.method = SolveMethod::gptq,
+                     .token_weights = TokenWeights::attention,
+                     .least_token_weight = least};
+  };
+  const Solved plain = solved({.method = SolveMethod::gptq}, *student_);
+  const Solved all_alike = solved(with(1), *student_);
+  const Solved weighted = solved(with(0.01), *student_);
+  for (std::size_t i = 0; i < linears_.size(); ++i) {
+    EXPECT_TRUE(all_alike.student.weight(i).equal(plain.student.weight(i))) << i;
+  }
+  TorchBlock student = *source_;
+  BlockTask work = task(student, *student_);
+  ASSERT_TRUE(rotate_pass()(work).ok());
+  const std::vector<Tensor> weights = attention_weights(work, 0, 0.01);
+  // Of q, k and v, whose inputs no solved linear has changed.
+  const auto error_of = [&](const Solved& block) {
+    double sum = 0;
+    InputQuery query = float_query(work, 0, Basis::turned);
+    query.wanted = {0, 1, 2};
+    measure_seen(
+        work, query,
+        [&](const SeenInput& seen) {
+          Tensor error = at::zeros({1});
+          for (const std::size_t i : query.wanted) {
+            const Tensor lost = seen.x.matmul((block.weights[i] - student.weight(i)).t());
+            const Tensor& w = weights[static_cast<std::size_t>(seen.window)];
+            error = error + (lost.square().sum(1) * w).sum();
+          }
+          return Measured{error};
+        },
+        [&](std::span<const std::size_t>, const Measured& error) {
+          sum += error[0].item<double>();
+        });
+    return sum;
+  };
+  EXPECT_LT(error_of(weighted), error_of(plain));
 }
 
-TEST(Gptq, AnInputThatNeverCameCostsNothing) {
-  Layer layer = random_layer(3, 32);
-  layer.inputs.select(1, 5).zero_();
-  const WeightScheme scheme{.bits = 3, .group_size = 32};
-  const GroupParameters grid = min_max_range(layer.weight, scheme);
-  const auto solved = gptq(layer.weight, layer.hessian(), grid, scheme, {}, no_range);
-  EXPECT_TRUE(rounded(solved, scheme).isfinite().all().item<bool>());
-  EXPECT_EQ(rounded(solved, scheme).select(1, 5).abs().max().item<double>(), 0.0);
-}
+INSTANTIATE_TEST_SUITE_P(Families, SolveOnFamilies, testing::family_models(),
+                         testing::family_test_name);
 
 }  // namespace
 }  // namespace lowbit

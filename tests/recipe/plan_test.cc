@@ -238,6 +238,18 @@ TEST(Plan, CountsTheMemoryOfPackedTables) {
   EXPECT_GT(plan_of(folder, recipe).peak_memory_bytes, before + 4000 * 64);
 }
 
+TEST(Plan, CountsTheFloatStreamsInputsWhereASolverSeesThem) {
+  const LlamaFolder folder({.blocks = 2});
+  Recipe recipe = recipe_of("paper/gptaq-w3a16");
+  recipe.weights.group_size = 32;
+  recipe.calibration = {.windows = 100, .length = 128, .validation_windows = 28, .seed = 1};
+  const std::uint64_t with = plan_of(folder, recipe, {.streams_on_disk = true}).scratch_disk_bytes;
+  recipe.solve.asymmetry = 0;
+  const std::uint64_t without =
+      plan_of(folder, recipe, {.streams_on_disk = true}).scratch_disk_bytes;
+  EXPECT_EQ(with - without, without / 2 * 100 / 128) << "of the training windows alone";
+}
+
 TEST(Plan, MovesStreamsFromMemoryToDisk) {
   const LlamaFolder folder({.blocks = 4});
   Recipe recipe = recipe_of("frm-w4a4");

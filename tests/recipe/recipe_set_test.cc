@@ -57,6 +57,29 @@ TEST(SetRecipeKey, SwitchesThePassOfAStage) {
   EXPECT_THAT(error.message, HasSubstr("kurtosis-groups"));
 }
 
+TEST(SetRecipeKey, ReachesTheKeysOfEverySolver) {
+  Recipe recipe = frm();
+  for (const char* assignment :
+       {"solve=gptaq", "solve.asymmetry=0.5", "solve.first_order=0.1", "solve.polish=2",
+        "solve.passes=12", "solve.token_weights=attention", "solve.least_token_weight=0.1"}) {
+    const Status status = set_recipe_key(recipe, assignment);
+    EXPECT_TRUE(status.ok()) << assignment << ": " << status.error().message;
+  }
+  EXPECT_EQ(recipe.solve.asymmetry, 0.5);
+  EXPECT_EQ(recipe.solve.first_order, 0.1);
+  EXPECT_EQ(recipe.solve.polish, 2);
+  EXPECT_EQ(recipe.solve.passes, 12);
+  EXPECT_EQ(recipe.solve.token_weights, TokenWeights::attention);
+  EXPECT_EQ(recipe.solve.least_token_weight, 0.1);
+  EXPECT_TRUE(recipe.solve.needs_teacher_inputs());
+  ASSERT_TRUE(set_recipe_key(recipe, "solve=gptq").ok());
+  EXPECT_FALSE(recipe.solve.needs_teacher_inputs()) << "the asymmetry is GPTAQ's alone";
+  EXPECT_EQ(refused("solve.asymmetry=1.5").code, "recipe/bad-value");
+  EXPECT_EQ(refused("solve.polish=-1").code, "recipe/bad-value");
+  EXPECT_EQ(refused("solve.passes=0").code, "recipe/bad-value");
+  EXPECT_THAT(refused("solve.token_weights=all").message, HasSubstr("attention"));
+}
+
 TEST(SetRecipeKey, RefusesUnknownKeysAndListsThem) {
   const Error error = refused("epochs=2");
   EXPECT_EQ(error.code, "recipe/unknown-key");
