@@ -23,6 +23,11 @@ InputQuery float_query(const BlockTask& task, std::int64_t windows, Basis basis)
   return query;
 }
 
+Tensor sampled_tokens(const Tensor& x, std::int64_t count) {
+  const std::int64_t stride = std::max<std::int64_t>(1, x.size(0) / count);
+  return x.slice(0, 0, x.size(0), stride).clone();
+}
+
 void measure_inputs(
     const BlockTask& task, const InputQuery& query,
     const std::function<Measured(const Tensor& x)>& measure,

@@ -26,6 +26,9 @@ struct InputQuery {
 enum class Basis { source, turned };
 InputQuery float_query(const BlockTask& task, std::int64_t windows, Basis basis);
 
+// About `count` tokens of x [tokens, in], as far apart as they can be; a copy.
+Tensor sampled_tokens(const Tensor& x, std::int64_t count);
+
 // Passes windows through the block, without gradients. `measure` turns the input x [tokens, in]
 // of linears that share it into what is kept of it, for several windows at a time; `take` gets that
 // with these linears, one window after the other.
