@@ -88,11 +88,11 @@ Tensor fake_quant_activation_reference(const Tensor& x, const ActivationScheme& 
   Tensor scale;
   Tensor zero;
   if (scheme.symmetric) {
-    scale = (at::maximum(high, -low) / (middle - 0.5)).clamp(1e-5, 1e4);
+    scale = (scheme.clip * at::maximum(high, -low) / (middle - 0.5)).clamp(1e-5, 1e4);
     zero = at::full_like(scale, middle);
   } else {
-    scale = ((high - low) / top).clamp(1e-5, 1e4);
-    zero = (-low / scale).clamp(-1e4, 1e4).round();
+    scale = (scheme.clip * (high - low) / top).clamp(1e-5, 1e4);
+    zero = (-(scheme.clip * low) / scale).clamp(-1e4, 1e4).round();
   }
   const Tensor code = ((groups / scale).round() + zero).clamp(0, top);
   return ((code - zero) * scale).view_as(x);
@@ -156,8 +156,8 @@ Tensor fake_quant_activation(const Tensor& x, const ActivationScheme& scheme) {
   if (kernels_apply(values)) {
     out = at::empty_like(values);
     const FakeQuantGroups how{.group_size = group_of(scheme, x.size(1)), .bits = scheme.bits};
-    const ActivationGrid grid =
-        scheme.symmetric ? ActivationGrid::symmetric : ActivationGrid::asymmetric;
+    const ActivationGrid grid{.symmetric = scheme.symmetric,
+                              .clip = static_cast<float>(scheme.clip)};
     at::parallel_for(0, values.numel() / how.group_size, kGrain,
                      [&](std::int64_t begin, std::int64_t end) {
                        fake_quant_activation(how, grid, begin, end, values.data_ptr<float>(),

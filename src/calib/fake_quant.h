@@ -34,7 +34,8 @@ FakeQuantGradient fake_quant_weight_backward(const Tensor& weight,
                                              const GroupParameters& parameters,
                                              const WeightScheme& scheme, const Tensor& upstream);
 
-// Dynamic quantization of x [tokens, in], straight-through: its gradient is the identity.
+// Dynamic quantization of x [tokens, in], straight-through: its gradient is the identity, of what
+// is clipped too. Without one there, a block could not learn to make those values smaller.
 Tensor fake_quant_activation(const Tensor& x, const ActivationScheme& scheme);
 
 // The same three in tensor operations, for any float dtype and device.

@@ -265,8 +265,7 @@ Status OutputFolder::write_companions(const std::string& report) {
   return journal_->finish("companions", written, "{}");
 }
 
-Status OutputFolder::write_config() {
-  const QuantizationMap quantization = plan_->quantization();
+Status OutputFolder::write_config(const QuantizationMap& quantization) {
   std::vector<std::string> linears;
   for (const PlannedBlock& block : plan_->blocks) {
     for (const PlannedLinear& planned : block.linears) linears.push_back(planned.linear.name);
@@ -287,11 +286,11 @@ Status OutputFolder::write_config() {
   return write_whole(source_->files(), folder_ / "config.json", config.dump(2) + "\n");
 }
 
-Status OutputFolder::finish(const std::string& report) {
+Status OutputFolder::finish(const QuantizationMap& quantization, const std::string& report) {
   if (!journal_->finished("companions")) {
     if (auto status = write_companions(report); !status) return status;
   }
-  if (auto status = write_config(); !status) return status;
+  if (auto status = write_config(quantization); !status) return status;
   complete_ = true;
   if (auto status = journal_->remove(); !status) return status;
   return remove_drafts();

@@ -55,7 +55,8 @@ class OutputFolder {
   Result<Checkpoint> read_rest() const;  // these tensors as written
 
   // The companions, config.json last; then journal and drafts go. Blocks and rest are written.
-  Status finish(const std::string& report);
+  // `quantization`: the plan's schemes with what passes chose of them.
+  Status finish(const QuantizationMap& quantization, const std::string& report);
   Result<std::uint64_t> size_bytes() const;
 
  private:
@@ -67,7 +68,7 @@ class OutputFolder {
   Status write_shard(const std::string& step, const std::string& name,
                      const std::vector<TensorToWrite>& tensors, const std::string& note);
   Status write_companions(const std::string& report);
-  Status write_config();
+  Status write_config(const QuantizationMap& quantization);
 
   const Checkpoint* source_;
   const Plan* plan_;

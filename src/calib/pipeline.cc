@@ -63,12 +63,14 @@ Result<Journal::Inputs> run_inputs(const Checkpoint& checkpoint, const Plan& pla
 }
 
 OrderedJson to_json(const BlockReport& report) {
-  return {{"block", report.index},
-          {"loss_before", report.loss_before},
-          {"loss_after", report.loss_after},
-          {"relative_mse_before", report.mse_before},
-          {"relative_mse_after", report.mse_after},
-          {"notices", report.notices}};
+  OrderedJson json = {{"block", report.index},
+                      {"loss_before", report.loss_before},
+                      {"loss_after", report.loss_after},
+                      {"relative_mse_before", report.mse_before},
+                      {"relative_mse_after", report.mse_after},
+                      {"notices", report.notices}};
+  if (!report.activation_clips.empty()) json["activation_clips"] = report.activation_clips;
+  return json;
 }
 
 double number_of(const OrderedJson& json, const char* key) {
@@ -93,6 +95,11 @@ BlockReport from_json(const OrderedJson& json) {
   report.loss_after = number("loss_after");
   report.mse_before = number("relative_mse_before");
   report.mse_after = number("relative_mse_after");
+  if (json.contains("activation_clips")) {
+    for (const auto& clip : json["activation_clips"]) {
+      if (clip.is_number()) report.activation_clips.push_back(clip.get<double>());
+    }
+  }
   report.notices = notices_of(json);
   return report;
 }
@@ -107,6 +114,26 @@ TuneReport tune_report(const OrderedJson& json) {
           .kl_after = number_of(json, "kl_after"),
           .seconds = 0,
           .notices = notices_of(json)};
+}
+
+std::vector<double> clips_of(const std::vector<PlannedLinear>& linears) {
+  std::vector<double> clips;
+  for (const PlannedLinear& planned : linears) clips.push_back(planned.scheme.activation.clip);
+  return clips;
+}
+
+// The clips that a block's passes chose, from the journal's note of it.
+Status restore_clips(const BlockReport& report, std::vector<PlannedLinear>& linears) {
+  const std::vector<double>& clips = report.activation_clips;
+  if (clips.empty()) return {};
+  if (clips.size() != linears.size() || !std::all_of(clips.begin(), clips.end(), is_clip)) {
+    return bad_input("journal/damaged",
+                     fmt::format("the journal's note of block {} holds no clip ratio for each of "
+                                 "its {} linears; run again with --restart",
+                                 report.index, linears.size()));
+  }
+  for (std::size_t i = 0; i < clips.size(); ++i) linears[i].scheme.activation.clip = clips[i];
+  return {};
 }
 
 // Tensors of some MiB come and go a thousand times a block; by default each is mapped and unmapped,
@@ -144,7 +171,8 @@ class Pipeline {
       if (!tuned) return tuned.error();
       report.tune = std::move(*tuned);
     }
-    if (auto status = output_.finish(report_text(report)); !status) return status.error();
+    auto finished = output_.finish(plan_.quantization(), report_text(report));
+    if (!finished) return finished.error();
     auto bytes = output_.size_bytes();
     if (!bytes) return bytes.error();
     report.output_bytes = *bytes;
@@ -245,6 +273,7 @@ class Pipeline {
       auto note = parse_ordered_json(output_.block_note(stage(), index));
       if (!note) return note.error();
       report = from_json(*note);
+      if (auto status = restore_clips(report, linears(index)); !status) return status.error();
       auto written = output_.read_floats(stage(), index, student.floats());
       if (!written) return written.error();
       floats = std::move(*written);
@@ -289,7 +318,7 @@ class Pipeline {
     return result;
   }
 
-  const std::vector<PlannedLinear>& linears(std::int64_t index) const {
+  std::vector<PlannedLinear>& linears(std::int64_t index) {
     return plan_.blocks[static_cast<std::size_t>(index)].linears;
   }
 
@@ -351,8 +380,12 @@ class Pipeline {
                    .on_step = [&](double fraction, const std::string& detail) {
                      return block_step(report.index, 0.05 + 0.9 * fraction, detail);
                    }};
+    const std::vector<double> planned_clips = clips_of(task.linears);
     for (const BlockPass& pass : passes_.block) {
       if (auto status = pass(task); !status) return status.error();
+    }
+    if (auto clips = clips_of(task.linears); clips != planned_clips) {
+      report.activation_clips = std::move(clips);
     }
     std::vector<std::optional<GroupAffineWeight>> weights;
     for (std::size_t i = 0; i < task.linears.size(); ++i) {
@@ -426,7 +459,7 @@ class Pipeline {
     return TorchHead::load(*rest, plan_.model, scheme, device_);
   }
 
-  Result<TunedBlock> read_draft(std::int64_t index) const {
+  Result<TunedBlock> read_draft(std::int64_t index) {
     auto block = TorchBlock::load(checkpoint_, plan_.model, index, device_);
     if (!block) return block.error();
     auto packed = output_.read_block(BlockShard::draft, index);
@@ -495,7 +528,7 @@ class Pipeline {
   }
 
   const Checkpoint& checkpoint_;
-  const Plan& plan_;
+  Plan plan_;  // its linears with the clips that passes chose
   const QuantizeOptions& options_;
   const PipelinePasses& passes_;
   at::Device device_;

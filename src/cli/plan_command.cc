@@ -64,6 +64,7 @@ OrderedJson linear_json(const LinearSpec& linear, const LinearScheme& scheme) {
   const bool grouped = activation.per == ActivationGranularity::token_group;
   json["activation_group_size"] = grouped ? activation.group_size : 0;
   json["activation_symmetric"] = activation.symmetric;
+  json["activation_clip"] = activation.clip;
   return json;
 }
 

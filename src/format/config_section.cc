@@ -61,6 +61,13 @@ Result<std::int64_t> Section::integer(std::string_view key, std::int64_t otherwi
   return found->get<std::int64_t>();
 }
 
+Result<double> Section::number(std::string_view key, double otherwise) const {
+  const OrderedJson* found = find(key);
+  if (found == nullptr) return otherwise;
+  if (!found->is_number()) return bad_config(where(key), "is no number: " + shown(*found));
+  return found->get<double>();
+}
+
 Result<std::vector<std::string>> Section::texts(std::string_view key) const {
   std::vector<std::string> result;
   const OrderedJson* found = find(key);

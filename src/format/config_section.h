@@ -30,6 +30,7 @@ class Section {
   Result<std::string> text(std::string_view key, std::string_view otherwise) const;
   Result<bool> boolean(std::string_view key, bool otherwise) const;
   Result<std::int64_t> integer(std::string_view key, std::int64_t otherwise) const;  // within 2^30
+  Result<double> number(std::string_view key, double otherwise) const;
   Result<std::vector<std::string>> texts(std::string_view key) const;  // empty when absent
 
   // packed/unsupported-method when the member is there and says anything ({}, [] and false say

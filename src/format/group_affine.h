@@ -88,10 +88,12 @@ struct QuantizedActivations {
   std::vector<std::int16_t> centered;  // [tokens, in], code - zero
   std::vector<float> scales;           // [tokens, in / group_size]
 };
-// Dynamic quantization of activations: s = clamp((max - min) / (2^b - 1), 1e-5, 1e4),
-// z = round(clamp(-min / s, -1e4, 1e4)), code = clamp(round(x / s) + z, 0, 2^b - 1); z is not
-// limited to the codes (FRM-PTQ, activation quantiser). Symmetric: s = max|x| / (2^(b-1) - 1/2), z
-// = 2^(b-1).
+// Dynamic quantization of activations, c being the scheme's clip as float32:
+//   s = clamp(c (max - min) / (2^b - 1), 1e-5, 1e4), z = round(clamp(-(c min) / s, -1e4, 1e4)),
+//   code = clamp(round(x / s) + z, 0, 2^b - 1); symmetric: s = clamp(c max|x| / (2^(b-1) - 1/2),
+//   1e-5, 1e4), z = 2^(b-1). z is not limited to the codes (FRM-PTQ, activation quantiser).
+// Every operation rounds to float32. Both ends are multiplied by c, so a group far from zero, which
+// does not contain it, leaves its own range: there c must be 1.
 QuantizedActivations quantize_activations(std::span<const float> x,  // [tokens, in]
                                           std::int64_t in, const ActivationScheme& scheme);
 

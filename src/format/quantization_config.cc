@@ -20,15 +20,16 @@ namespace {
 
 constexpr std::string_view kMethod = "compressed-tensors";
 constexpr std::string_view kFormat = "pack-quantized";
-// The same tensors, of linears whose input has a transform that no other program has: those that
-// skip transforms of unknown types, or all of them, refuse a group of this format.
-constexpr std::string_view kTransformedFormat = "lowbit-pack-quantized";
+// The same tensors, of linears whose input is treated as no other program does, by a transform or a
+// clip: those that skip what they do not know refuse a group of this format.
+constexpr std::string_view kOwnFormat = "lowbit-pack-quantized";
 // The compressed-tensors whose layout we write.
 constexpr std::string_view kWriterVersion = "0.18.0";
 
-constexpr auto kArgsKeys = std::to_array<std::string_view>(
+constexpr auto kOwnInputKeys = std::to_array<std::string_view>(
     {"num_bits", "type", "symmetric", "group_size", "strategy", "block_structure", "dynamic",
-     "actorder", "scale_dtype", "zp_dtype", "observer", "observer_kwargs"});
+     "actorder", "scale_dtype", "zp_dtype", "observer", "observer_kwargs", "clip_ratio"});
+constexpr auto kArgsKeys = std::span(kOwnInputKeys).first<kOwnInputKeys.size() - 1>();
 constexpr auto kGroupKeys = std::to_array<std::string_view>(
     {"targets", "weights", "input_activations", "output_activations", "format"});
 constexpr auto kConfigKeys = std::to_array<std::string_view>(
@@ -99,8 +100,9 @@ Result<WeightScheme> read_weights(const OrderedJson& json, const std::string& wh
                       .symmetric = arguments->symmetric};
 }
 
-Result<ActivationScheme> read_activations(const OrderedJson& json, const std::string& where) {
-  const Result<Section> section = Section::of(json, where, kArgsKeys);
+Result<ActivationScheme> read_activations(const OrderedJson& json, const std::string& where,
+                                          std::span<const std::string_view> known) {
+  const Result<Section> section = Section::of(json, where, known);
   if (!section) return section.error();
   const Result<Arguments> arguments = read_arguments(*section);
   if (!arguments) return arguments.error();
@@ -113,7 +115,14 @@ Result<ActivationScheme> read_activations(const OrderedJson& json, const std::st
     return unsupported(section->where("strategy"),
                        fmt::format("'{}' is not read; group and token are", arguments->strategy));
   }
-  ActivationScheme scheme{.bits = arguments->bits, .symmetric = arguments->symmetric};
+  const Result<double> clip = section->number("clip_ratio", 1);
+  if (!clip) return clip.error();
+  if (!is_clip(*clip)) {
+    return bad_config(section->where("clip_ratio"),
+                      fmt::format("is {}; expected a number above 0 and at most 1", *clip));
+  }
+  ActivationScheme scheme{
+      .bits = arguments->bits, .symmetric = arguments->symmetric, .clip = *clip};
   if (arguments->strategy == "token") {
     scheme.per = ActivationGranularity::token;
     scheme.group_size = 0;
@@ -136,7 +145,7 @@ Result<Group> read_group(const std::string& name, const OrderedJson& json,
   if (!section) return section.error();
   const Result<std::string> format = section->text("format", general_format);
   if (!format) return format.error();
-  if (*format != kFormat && *format != kTransformedFormat) {
+  if (*format != kFormat && *format != kOwnFormat) {
     return unsupported(section->where("format"),
                        fmt::format("'{}' is not read; {} is", *format, kFormat));
   }
@@ -151,8 +160,10 @@ Result<Group> read_group(const std::string& name, const OrderedJson& json,
   if (!weight) return weight.error();
   Group group{.name = name, .targets = {}, .scheme = {.weight = *weight}};
   if (const OrderedJson* inputs = section->find("input_activations"); inputs != nullptr) {
+    const std::span<const std::string_view> known =
+        *format == kOwnFormat ? std::span<const std::string_view>(kOwnInputKeys) : kArgsKeys;
     const Result<ActivationScheme> activation =
-        read_activations(*inputs, section->where("input_activations"));
+        read_activations(*inputs, section->where("input_activations"), known);
     if (!activation) return activation.error();
     group.scheme.activation = *activation;
   }
@@ -234,6 +245,12 @@ OrderedJson arguments_json(int bits, bool symmetric, std::string_view strategy,
   return json;
 }
 
+// Whether compressed-tensors computes the same.
+bool others_know(const LinearScheme& scheme) {
+  return others_know(scheme.transform) &&
+         !(scheme.activation.quantized() && scheme.activation.clip != 1);
+}
+
 // Linears of one scheme. Transforms that others know stand apart, and make no group of their own.
 struct WrittenGroup {
   LinearScheme scheme;  // without a transform
@@ -244,7 +261,7 @@ struct WrittenGroup {
 void add_to_group(const std::string& linear, const LinearScheme& scheme,
                   std::vector<WrittenGroup>& groups) {
   const LinearScheme bare{.weight = scheme.weight, .activation = scheme.activation};
-  const std::string_view format = others_know(scheme.transform) ? kFormat : kTransformedFormat;
+  const std::string_view format = others_know(scheme) ? kFormat : kOwnFormat;
   auto group = std::find_if(groups.begin(), groups.end(), [&](const WrittenGroup& known) {
     return known.scheme == bare && known.format == format;
   });
@@ -266,6 +283,7 @@ OrderedJson group_json(const WrittenGroup& group) {
     inputs = arguments_json(activation.bits, activation.symmetric, grouped ? "group" : "token",
                             grouped ? activation.group_size : 0);
     inputs["dynamic"] = true;
+    if (activation.clip != 1) inputs["clip_ratio"] = activation.clip;
   }
   return {{"targets", compact_targets(group.linears)},
           {"weights", weights},

@@ -48,22 +48,24 @@ Range range_of(std::span<const float> x) {
 
 // One group; returns its scale. Values that are not finite make the scale NaN, so that they reach
 // the result instead of vanishing in a clamp.
-float quantize_group(std::span<const float> x, int bits, bool symmetric, std::int16_t* centered) {
+float quantize_group(std::span<const float> x, const ActivationScheme& scheme,
+                     std::int16_t* centered) {
   const Range range = range_of(x);
   if (!range.finite) {
     std::fill_n(centered, x.size(), std::int16_t{0});
     return std::numeric_limits<float>::quiet_NaN();
   }
-  const auto largest = static_cast<float>((1 << bits) - 1);
+  const auto largest = static_cast<float>((1 << scheme.bits) - 1);
+  const auto clip = static_cast<float>(scheme.clip);
   float scale = 0.0F;
   float zero = 0.0F;
-  if (symmetric) {
+  if (scheme.symmetric) {
     const float magnitude = std::max(std::abs(range.low), std::abs(range.high));
-    scale = std::clamp(magnitude / (largest / 2.0F), kSmallestScale, kLargestScale);
-    zero = static_cast<float>(1 << (bits - 1));
+    scale = std::clamp(clip * magnitude / (largest / 2.0F), kSmallestScale, kLargestScale);
+    zero = static_cast<float>(1 << (scheme.bits - 1));
   } else {
-    scale = std::clamp((range.high - range.low) / largest, kSmallestScale, kLargestScale);
-    zero = std::nearbyint(std::clamp(-range.low / scale, -kLargestZero, kLargestZero));
+    scale = std::clamp(clip * (range.high - range.low) / largest, kSmallestScale, kLargestScale);
+    zero = std::nearbyint(std::clamp(-(clip * range.low) / scale, -kLargestZero, kLargestZero));
   }
   for (std::size_t i = 0; i < x.size(); ++i) {
     const float code = std::clamp(std::nearbyint(x[i] / scale) + zero, 0.0F, largest);
@@ -197,7 +199,7 @@ class Product {
 
 QuantizedActivations quantize_activations(std::span<const float> x, std::int64_t in,
                                           const ActivationScheme& scheme) {
-  CHECK(scheme.bits >= 2 && scheme.bits <= 8);
+  CHECK(scheme.bits >= 2 && scheme.bits <= 8 && is_clip(scheme.clip));
   QuantizedActivations result;
   result.in = in;
   result.group_size = scheme.per == ActivationGranularity::token ? in : scheme.group_size;
@@ -211,8 +213,8 @@ QuantizedActivations quantize_activations(std::span<const float> x, std::int64_t
     for (std::int64_t at = begin * groups; at < end * groups; ++at) {
       const auto first = static_cast<std::size_t>(at * result.group_size);
       result.scales[static_cast<std::size_t>(at)] =
-          quantize_group(x.subspan(first, static_cast<std::size_t>(result.group_size)), scheme.bits,
-                         scheme.symmetric, result.centered.data() + first);
+          quantize_group(x.subspan(first, static_cast<std::size_t>(result.group_size)), scheme,
+                         result.centered.data() + first);
     }
   });
   return result;

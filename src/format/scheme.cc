@@ -11,6 +11,8 @@ std::string_view symmetry(bool symmetric) { return symmetric ? "sym" : "asym"; }
 
 }  // namespace
 
+bool is_clip(double value) { return value <= 1 && static_cast<float>(value) > 0; }
+
 std::string describe(const WeightScheme& scheme) {
   if (!scheme.quantized()) return "W16";
   if (scheme.group_size == 0)
@@ -20,10 +22,10 @@ std::string describe(const WeightScheme& scheme) {
 
 std::string describe(const ActivationScheme& scheme) {
   if (!scheme.quantized()) return "A16";
-  if (scheme.per == ActivationGranularity::token) {
-    return fmt::format("A{} token {}", scheme.bits, symmetry(scheme.symmetric));
-  }
-  return fmt::format("A{} g{} {}", scheme.bits, scheme.group_size, symmetry(scheme.symmetric));
+  const bool whole = scheme.per == ActivationGranularity::token;
+  const std::string per = whole ? "token" : fmt::format("g{}", scheme.group_size);
+  const std::string clip = scheme.clip == 1 ? "" : fmt::format(" clip {}", scheme.clip);
+  return fmt::format("A{} {} {}{}", scheme.bits, per, symmetry(scheme.symmetric), clip);
 }
 
 std::string describe(const InputTransform& transform) {

@@ -24,6 +24,7 @@ struct ActivationScheme {  // dynamic: ranges are taken from the values at run t
   ActivationGranularity per = ActivationGranularity::token_group;
   std::int64_t group_size = 128;  // token_group only; that of the linear's weight
   bool symmetric = false;
+  double clip = 1;  // used as float32; both ends of a range are multiplied by it
 
   bool quantized() const { return bits < 16; }
   bool operator==(const ActivationScheme&) const = default;
@@ -38,8 +39,11 @@ struct InputTransform {
   bool operator==(const InputTransform&) const = default;
 };
 
+// Whether it may be a scheme's clip: above 0, as a float32 too, and at most 1.
+bool is_clip(double value);
+
 std::string describe(const WeightScheme& scheme);       // "W4 g128 asym", "W8 row sym", "W16"
-std::string describe(const ActivationScheme& scheme);   // "A4 g128 asym", "A8 token sym", "A16"
+std::string describe(const ActivationScheme& scheme);   // "A4 g128 asym", "A8 token sym clip 0.9"
 std::string describe(const InputTransform& transform);  // "H512"; empty for none
 
 // The largest allowed group (32, 64, 128, 256, ... or a divisor that is a multiple of 8) that is at

@@ -73,11 +73,11 @@ void fake_quant_activation(FakeQuantGroups how, ActivationGrid grid, std::int64_
     }
     float s = 0.0F;
     float z = middle;
-    if (grid == ActivationGrid::asymmetric) {
-      s = std::clamp((high - low) / top, 1e-5F, 1e4F);
-      z = std::nearbyintf(std::clamp(-low / s, -1e4F, 1e4F));
+    if (!grid.symmetric) {
+      s = std::clamp(grid.clip * (high - low) / top, 1e-5F, 1e4F);
+      z = std::nearbyintf(std::clamp(-(grid.clip * low) / s, -1e4F, 1e4F));
     } else {
-      s = std::clamp(std::max(high, -low) / (middle - 0.5F), 1e-5F, 1e4F);
+      s = std::clamp(grid.clip * std::max(high, -low) / (middle - 0.5F), 1e-5F, 1e4F);
     }
     for (std::int64_t i = 0; i < how.group_size; ++i) {
       target[i] = (clamp_code(std::nearbyintf(values[i] / s) + z, top) - z) * s;

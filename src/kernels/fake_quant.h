@@ -27,9 +27,12 @@ void fake_quant_weight_backward(FakeQuantGroups how, std::int64_t begin, std::in
                                 const float* weight, const float* scale, const float* zero,
                                 float* upstream, float* scale_gradient, float* zero_gradient);
 
-// Activations, dynamic: s = clamp((max - min) / (2^b - 1), 1e-5, 1e4), z = round(clamp(-min / s,
-// +-1e4)), not limited to the codes. Symmetric: s = max|x| / (2^(b-1) - 1/2), z = 2^(b-1).
-enum class ActivationGrid { asymmetric, symmetric };
+// Activations, dynamic: the values of quantize_activations' codes (format/group_affine.h), to the
+// bit.
+struct ActivationGrid {
+  bool symmetric = false;
+  float clip = 1.0F;  // in (0, 1]
+};
 void fake_quant_activation(FakeQuantGroups how, ActivationGrid grid, std::int64_t begin,
                            std::int64_t end, const float* x, float* out);
 

@@ -87,23 +87,26 @@ std::int32_t code_values(const float* x, std::int64_t size, float scale, float z
 }
 
 // One group, as format's quantize_activations does it.
-GroupCodes code_group(const float* x, std::int64_t size, int bits, bool symmetric,
+GroupCodes code_group(const float* x, std::int64_t size, const ActivationScheme& scheme,
                       std::int8_t* codes) {
   const Extremes range = extremes(x, size);
   if (!range.finite) {
     std::fill_n(codes, size, std::int8_t{0});
     return {.scale = std::numeric_limits<float>::quiet_NaN()};
   }
-  const auto largest = static_cast<float>((1 << bits) - 1);
+  const auto largest = static_cast<float>((1 << scheme.bits) - 1);
+  const auto clip = static_cast<float>(scheme.clip);
   GroupCodes group;
   float zero = 0.0F;
-  if (symmetric) {
+  if (scheme.symmetric) {
     const float magnitude = std::max(std::abs(range.low), std::abs(range.high));
-    group.scale = std::clamp(magnitude / (largest / 2.0F), kSmallestScale, kLargestScale);
-    zero = static_cast<float>(1 << (bits - 1));
+    group.scale = std::clamp(clip * magnitude / (largest / 2.0F), kSmallestScale, kLargestScale);
+    zero = static_cast<float>(1 << (scheme.bits - 1));
   } else {
-    group.scale = std::clamp((range.high - range.low) / largest, kSmallestScale, kLargestScale);
-    zero = std::nearbyint(std::clamp(-range.low / group.scale, -kLargestZero, kLargestZero));
+    group.scale =
+        std::clamp(clip * (range.high - range.low) / largest, kSmallestScale, kLargestScale);
+    zero =
+        std::nearbyint(std::clamp(-(clip * range.low) / group.scale, -kLargestZero, kLargestZero));
   }
   // Centered codes lie in [-zero, largest - zero]; what does not fit a signed byte moves by an
   // offset.
@@ -209,7 +212,8 @@ PackedActivations split_activations(std::span<const float> x, std::int64_t in,
 
 PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
                                    std::int64_t group_size, const ActivationScheme& scheme) {
-  CHECK(scheme.bits >= 2 && scheme.bits <= 8 && group_size > 0 && in % group_size == 0);
+  CHECK(scheme.bits >= 2 && scheme.bits <= 8 && is_clip(scheme.clip));
+  CHECK(group_size > 0 && in % group_size == 0);
   const bool whole = scheme.per == ActivationGranularity::token;
   CHECK(whole || scheme.group_size == group_size);
   PackedActivations packed{.tokens = std::ssize(x) / in,
@@ -230,8 +234,7 @@ PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
   parallel_for(packed.tokens, 8, [&](std::int64_t begin, std::int64_t end) {
     int largest = 0;
     for (std::int64_t at = begin * in; at < end * in; at += run) {
-      const GroupCodes coded =
-          code_group(x.data() + at, run, scheme.bits, scheme.symmetric, packed.codes.data() + at);
+      const GroupCodes coded = code_group(x.data() + at, run, scheme, packed.codes.data() + at);
       largest = std::max(largest, coded.largest);
       for (std::int64_t g = at / group_size; g < (at + run) / group_size; ++g) {
         const auto entry = static_cast<std::size_t>(g);

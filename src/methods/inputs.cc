@@ -35,6 +35,11 @@ std::int64_t asked_windows(const BlockTask& task, std::int64_t windows) {
   return windows == 0 ? task.train_windows : std::min(windows, task.train_windows);
 }
 
+Tensor sampled_tokens(const Tensor& x, std::int64_t count) {
+  const std::int64_t stride = std::max<std::int64_t>(1, x.size(0) / count);
+  return x.slice(0, 0, x.size(0), stride).clone();
+}
+
 void measure_inputs(
     const BlockTask& task, const InputQuery& query,
     const std::function<Measured(const Tensor& x)>& measure,

@@ -30,6 +30,8 @@ InputQuery float_query(const BlockTask& task, std::int64_t windows, Basis basis)
 
 // How many windows `windows` of a query stands for.
 std::int64_t asked_windows(const BlockTask& task, std::int64_t windows);
+// About `count` tokens of x [tokens, in], as far apart as they can be; a copy.
+Tensor sampled_tokens(const Tensor& x, std::int64_t count);
 
 // Passes windows through the block, without gradients. `measure` turns the input x [tokens, in]
 // of linears that share it into what is kept of it, for several windows at a time; `take` gets that

@@ -1,6 +1,7 @@
 #include "methods/quantize.h"
 
 #include "calib/pipeline.h"
+#include "methods/clip.h"
 #include "methods/learn_block.h"
 #include "methods/range.h"
 #include "methods/rotate.h"
@@ -30,6 +31,7 @@ Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
     passes.block.push_back(smooth_pass(recipe.smooth, recipe.range));
   if (recipe.hadamard) passes.block.push_back(rotate_pass());
   passes.block.push_back(range_pass(recipe.range));
+  if (recipe.searches_clips()) passes.block.push_back(clip_pass());
   if (recipe.solve.method != SolveMethod::nearest)
     passes.block.push_back(solve_pass(recipe.solve, recipe.range));
   passes.teacher_inputs = recipe.solve.needs_teacher_inputs();

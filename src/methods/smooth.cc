@@ -62,9 +62,7 @@ class BlockSmoother {
     measure_inputs(
         task_, float_query(task_, windows, Basis::source),
         [&](const Tensor& x) {
-          const std::int64_t stride = std::max<std::int64_t>(1, x.size(0) / tokens);
-          return Measured{x.abs().amax(0), x.abs().mean(0),
-                          x.slice(0, 0, x.size(0), stride).clone()};
+          return Measured{x.abs().amax(0), x.abs().mean(0), sampled_tokens(x, tokens)};
         },
         [&](std::span<const std::size_t> alike, const Measured& found) {
           Statistics& s = statistics_[alike.front()];

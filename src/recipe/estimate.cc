@@ -264,6 +264,10 @@ void estimate_time(Plan& plan) {
   const double window_flops = 2.0 * length * (weights + attention);
   double forwards = 2 * (train + validation);
   double flops = 0;
+  if (plan.recipe.searches_clips()) {  // 16 windows, and nine ratios on a sample
+    forwards += std::min(train, 16.0);
+    flops += 9 * 2.0 * weights * std::min(2048.0, train * length);
+  }
   if (plan.recipe.range == RangeMethod::importance_search) {
     plan.seconds += weights / (kSearchedWeightsPerThread * threads);
   }

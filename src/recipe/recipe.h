@@ -92,6 +92,7 @@ struct TuneSpec {
 };
 
 enum class RangeMethod { min_max, mse_search, importance_search };  // methods/range.h
+enum class ClipChoice { none, search };                             // methods/clip.h
 
 struct Recipe {
   std::string name;
@@ -108,13 +109,17 @@ struct Recipe {
   SmoothSpec smooth;
   bool hadamard = false;  // rotate.hadamard: the inputs of all linears are rotated at run time
   RangeMethod range = RangeMethod::min_max;
+  ClipChoice activation_clip = ClipChoice::none;  // none: that of the scheme
   SolveSpec solve;
   std::vector<LearnSpec> learn;  // none: no gradients through a block
   TuneSpec tune;
   CalibrationSpec calibration;
 
+  bool searches_clips() const {
+    return activation_clip == ClipChoice::search && activations.quantized();
+  }
   bool needs_calibration() const {
-    return !learn.empty() || range == RangeMethod::importance_search ||
+    return !learn.empty() || range == RangeMethod::importance_search || searches_clips() ||
            smooth.method != SmoothMethod::none || solve.method != SolveMethod::nearest ||
            tune.method != TuneMethod::none;
   }

@@ -97,19 +97,41 @@ RecipeKey<Owner> group_size(std::string key, std::int64_t Owner::*member) {
           [=](const Owner& owner) { return RecipeValue(owner.*member); }, set};
 }
 
-RecipeKey<ActivationScheme> granularity() {
-  const auto get = [](const ActivationScheme& scheme) {
-    return RecipeValue(
-        std::string(scheme.per == ActivationGranularity::token ? "token" : "token-group"));
+// A value that has a name.
+template <typename Owner, typename Value>
+RecipeKey<Owner> named(std::string key, Value Owner::*member,
+                       std::array<std::pair<const char*, Value>, 2> values) {
+  const auto get = [=](const Owner& owner) {
+    return RecipeValue(std::string(values[owner.*member == values[0].second ? 0 : 1].first));
   };
-  const auto set = [](ActivationScheme& scheme, const RecipeValue& value) {
-    const auto* per = std::get_if<std::string>(&value);
-    if (per == nullptr || (*per != "token" && *per != "token-group")) return false;
-    scheme.per =
-        *per == "token" ? ActivationGranularity::token : ActivationGranularity::token_group;
+  const auto set = [=](Owner& owner, const RecipeValue& value) {
+    for (const auto& [name, meant] : values) {
+      if (value != RecipeValue(std::string(name))) continue;
+      owner.*member = meant;
+      return true;
+    }
+    return false;
+  };
+  return {std::move(key), fmt::format("\"{}\" or \"{}\"", values[0].first, values[1].first), get,
+          set};
+}
+
+RecipeKey<ActivationScheme> granularity() {
+  return named("per", &ActivationScheme::per,
+               {{{"token", ActivationGranularity::token},
+                 {"token-group", ActivationGranularity::token_group}}});
+}
+
+RecipeKey<ActivationScheme> clip() {
+  RecipeKey<ActivationScheme> key = number("clip", &ActivationScheme::clip, 0, 1);
+  key.allowed = "a number above 0 and at most 1";
+  key.set = [set = key.set](ActivationScheme& scheme, const RecipeValue& value) {
+    ActivationScheme wanted = scheme;
+    if (!set(wanted, value) || !is_clip(wanted.clip)) return false;
+    scheme = wanted;
     return true;
   };
-  return {"per", "\"token\" or \"token-group\"", get, set};
+  return key;
 }
 
 // Static activation ranges do not exist yet; the key is there so that a recipe can say what it
@@ -149,20 +171,6 @@ RecipeKey<LearnSpec> trained() {
   };
   return {"train", R"(a list of "scale", "zero", "weight" and "norm", each with a rate above 0)",
           get, set};
-}
-
-RecipeKey<SolveSpec> token_weights() {
-  const auto get = [](const SolveSpec& spec) {
-    return RecipeValue(
-        std::string(spec.token_weights == TokenWeights::none ? "none" : "attention"));
-  };
-  const auto set = [](SolveSpec& spec, const RecipeValue& value) {
-    const auto* name = std::get_if<std::string>(&value);
-    if (name == nullptr || (*name != "none" && *name != "attention")) return false;
-    spec.token_weights = *name == "none" ? TokenWeights::none : TokenWeights::attention;
-    return true;
-  };
-  return {"token_weights", "\"none\" or \"attention\"", get, set};
 }
 
 // The keys of a member struct, under a prefix, as keys of the whole.
@@ -219,16 +227,21 @@ std::vector<PassKind> make_pass_kinds() {
   smooth("awq", SmoothMethod::awq, {flag("linears", &SmoothSpec::linears)});
   kinds.push_back(choice("rotate", "none", &Recipe::hadamard, false));
   kinds.push_back(choice("rotate", "hadamard", &Recipe::hadamard, true));
-  kinds.push_back(choice("range", "min-max", &Recipe::range, RangeMethod::min_max));
-  kinds.push_back(choice("range", "mse-search", &Recipe::range, RangeMethod::mse_search));
-  kinds.push_back(
-      choice("range", "importance-search", &Recipe::range, RangeMethod::importance_search));
+  for (const auto& [name, method] : {std::pair{"min-max", RangeMethod::min_max},
+                                     {"mse-search", RangeMethod::mse_search},
+                                     {"importance-search", RangeMethod::importance_search}}) {
+    kinds.push_back(choice("range", name, &Recipe::range, method));
+    kinds.back().keys = {named("activation_clip", &Recipe::activation_clip,
+                               {{{"none", ClipChoice::none}, {"search", ClipChoice::search}}})};
+  }
   const auto solve = [&](std::string_view name, SolveMethod method,
                          std::vector<RecipeKey<SolveSpec>> keys) {
     const std::vector<RecipeKey<SolveSpec>> shared = {
         number("damping", &SolveSpec::damping, 0, 1000),
         flag("activation_order", &SolveSpec::activation_order),
-        integer("windows", &SolveSpec::windows, Count{0}, Count{1} << 20), token_weights(),
+        integer("windows", &SolveSpec::windows, Count{0}, Count{1} << 20),
+        named("token_weights", &SolveSpec::token_weights,
+              {{{"none", TokenWeights::none}, {"attention", TokenWeights::attention}}}),
         number("least_token_weight", &SolveSpec::least_token_weight, 0, 1)};
     keys.insert(keys.begin(), shared.begin(), shared.end());
     kinds.push_back(
@@ -265,7 +278,7 @@ std::vector<RecipeKey<Recipe>> make_recipe_keys() {
         flag("symmetric", &WeightScheme::symmetric)});
   lift(keys, "scheme.activations.", &Recipe::activations,
        {bits_or_float("bits", &ActivationScheme::bits), granularity(),
-        flag("symmetric", &ActivationScheme::symmetric), dynamic()});
+        flag("symmetric", &ActivationScheme::symmetric), dynamic(), clip()});
   for (const auto& [table, member] :
        {std::pair{"embedding", &Recipe::embedding}, {"head", &Recipe::head}}) {
     lift(keys, fmt::format("scheme.{}.", table), member,

@@ -12,6 +12,18 @@ struct Case {
   std::int64_t out, in, group;
 };
 
+std::vector<ActivationScheme> activation_schemes(std::int64_t group) {
+  std::vector<ActivationScheme> schemes;
+  for (int bits = 2; bits <= 8; ++bits) {
+    for (const double clip : {1.0, 0.95, 0.8, 0.6, 0.1}) {
+      for (const bool symmetric : {false, true}) {
+        schemes.push_back({bits, ActivationGranularity::token_group, group, symmetric, clip});
+      }
+    }
+  }
+  return schemes;
+}
+
 class FakeQuant : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
@@ -73,11 +85,8 @@ TEST_P(FakeQuant, WeightEqualsThePackedFormat) {
 }
 
 TEST_P(FakeQuant, ActivationKernelEqualsReferenceAndFormat) {
-  for (const bool symmetric : {false, true}) {
-    const ActivationScheme how{.bits = scheme.bits,
-                               .per = ActivationGranularity::token_group,
-                               .group_size = scheme.group_size,
-                               .symmetric = symmetric};
+  for (const ActivationScheme& how : activation_schemes(scheme.group_size)) {
+    SCOPED_TRACE(describe(how));
     const Tensor found = fake_quant_activation(weight, how);
     EXPECT_TRUE(at::equal(found, fake_quant_activation_reference(weight, how)));
     const auto values = to_floats(weight);
@@ -93,7 +102,7 @@ TEST_P(FakeQuant, ActivationKernelEqualsReferenceAndFormat) {
 TEST_P(FakeQuant, ActivationGradientIsStraightThrough) {
   const Tensor x = weight.clone().set_requires_grad(true);
   const Tensor upstream = at::randn_like(weight);
-  fake_quant_activation(x, {.bits = scheme.bits, .group_size = scheme.group_size})
+  fake_quant_activation(x, {.bits = scheme.bits, .group_size = scheme.group_size, .clip = 0.5})
       .backward(upstream);
   EXPECT_TRUE(at::equal(x.grad(), upstream));
 }

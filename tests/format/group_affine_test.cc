@@ -182,6 +182,8 @@ TEST(Scheme, DescribesItself) {
   EXPECT_EQ(describe(ActivationScheme{4, ActivationGranularity::token_group, 32, false}),
             "A4 g32 asym");
   EXPECT_EQ(describe(ActivationScheme{8, ActivationGranularity::token, 0, true}), "A8 token sym");
+  EXPECT_EQ(describe(ActivationScheme{3, ActivationGranularity::token_group, 128, false, .8}),
+            "A3 g128 asym clip 0.8");
 }
 
 TEST(Scheme, FindsTheLargestGroupThatFits) {

@@ -233,6 +233,59 @@ TEST(QuantizationConfig, ReadsBackWhatItWrites) {
   EXPECT_EQ(again.quantization_config(kLinears), map.quantization_config(kLinears));
 }
 
+// The file of one linear with 3-bit activations of this clip.
+OrderedJson clipped_config(double clip) {
+  QuantizationMap map;
+  map.set(kLinears[0], {{4, 32, false}, {3, ActivationGranularity::token_group, 32, false, clip}});
+  OrderedJson config = {{"quantization_config", map.quantization_config({kLinears[0]})}};
+  config["lowbit"] = LowbitInfo{}.json(map);
+  return config;
+}
+
+TEST(QuantizationConfig, ReadsBackAClipAndKeepsItFromOtherPrograms) {
+  OrderedJson config = clipped_config(.85);
+  EXPECT_EQ(group_of(config)["format"], "lowbit-pack-quantized");
+  EXPECT_EQ(group_of(config)["input_activations"]["clip_ratio"].dump(), "0.85");
+  EXPECT_EQ(QuantizationMap::read(config, kLinears).value().find(kLinears[0])->activation.clip,
+            .85);
+  config = clipped_config(1);
+  EXPECT_EQ(group_of(config)["format"], "pack-quantized");
+  EXPECT_FALSE(group_of(config)["input_activations"].contains("clip_ratio"));
+}
+
+TEST(QuantizationConfig, LinearsThatDifferInTheirClipAloneAreGroupsOfTheirOwn) {
+  QuantizationMap map;
+  for (const std::size_t i : {0U, 1U, 2U, 3U}) {
+    const double clip = i == 2 ? 1 : .8;
+    map.set(kLinears[i], {{4, 32, false}, {3, ActivationGranularity::token, 0, true, clip}});
+  }
+  const OrderedJson config = {{"quantization_config", map.quantization_config(kLinears)}};
+  EXPECT_EQ(config["quantization_config"]["config_groups"].size(), 2U);
+  EXPECT_EQ(QuantizationMap::read(config, kLinears).value().schemes(), map.schemes());
+}
+
+TEST(QuantizationConfig, RefusesAClipThatIsNoRatioOrThatNothingUses) {
+  for (const char* value : {"0", "-0.5", "1.0001", "1e300", "1e-60", R"("0.9")", "true", "[0.9]"}) {
+    OrderedJson config = clipped_config(.9);
+    group_of(config)["input_activations"]["clip_ratio"] = parsed(value);
+    EXPECT_EQ(error_code(config), "packed/bad-config") << value;
+  }
+  OrderedJson of_weights = clipped_config(.9);
+  group_of(of_weights)["weights"]["clip_ratio"] = .9;
+  EXPECT_EQ(error_code(of_weights), "packed/bad-config");
+  OrderedJson of_anothers_format = clipped_config(.9);
+  group_of(of_anothers_format)["format"] = "pack-quantized";
+  EXPECT_EQ(error_code(of_anothers_format), "packed/bad-config");
+}
+
+// Without activations there is nothing to clip, and no reason to keep others from the file.
+TEST(QuantizationConfig, WritesNoClipOfFloatActivations) {
+  QuantizationMap map;
+  map.set(kLinears[0], {{4, 32, false}, {.bits = 16, .clip = .9}});
+  EXPECT_EQ(map.quantization_config({kLinears[0]})["config_groups"]["group_0"]["format"],
+            "pack-quantized");
+}
+
 TEST(QuantizationConfig, WritesAGroupForEachSchemeAndIgnoresTheRestByName) {
   const OrderedJson written = three_schemes().quantization_config(kLinears);
   EXPECT_EQ(written["config_groups"].size(), 3U);

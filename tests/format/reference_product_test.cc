@@ -91,6 +91,41 @@ TEST(Activations, SymmetricClipsHalfAStepAtTheTop) {
   EXPECT_THAT(q.centered, ElementsAre(-8, 7, 1, 0));
 }
 
+TEST(Activations, ClipMultipliesBothEndsOfTheRange) {
+  // s = .5 * 15 / 3 = 2.5, z = round(3 / 2.5) = 1; codes round(x / s) + 1 = -1, 1, 2, 5, clamped.
+  const std::vector<float> x = {-6, -1, 2, 9};
+  const auto q = quantize_activations(x, 4, {2, kTokenGroup, 4, false, .5});
+  EXPECT_THAT(q.scales, ElementsAre(2.5F));
+  EXPECT_THAT(q.centered, ElementsAre(-1, 0, 1, 2));
+  const std::vector<float> wide = {-15, 15, 2, 0};
+  const auto symmetric = quantize_activations(wide, 4, {4, kTokenGroup, 4, true, .5});
+  EXPECT_THAT(symmetric.scales, ElementsAre(1));
+  EXPECT_THAT(symmetric.centered, ElementsAre(-8, 7, 2, 0));
+}
+
+double squared_error(const std::vector<float>& x, const ActivationScheme& scheme) {
+  const auto q = quantize_activations(x, std::ssize(x), scheme);
+  double sum = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double scale = q.scales[i / static_cast<std::size_t>(q.group_size)];
+    sum += std::pow(q.centered[i] * scale - x[i], 2);
+  }
+  return sum;
+}
+
+TEST(Activations, AClipLosesLessOfGaussianValuesAtThreeBitsAndMoreAtEight) {
+  const std::vector<float> x = random_values(std::int64_t{64} * 128, 11);
+  for (const bool symmetric : {false, true}) {
+    const ActivationScheme three{3, kTokenGroup, 128, symmetric},
+        eight{8, kTokenGroup, 128, symmetric};
+    ActivationScheme clipped = three;
+    clipped.clip = .8;
+    EXPECT_LT(squared_error(x, clipped), .9 * squared_error(x, three));
+    clipped.bits = 8;
+    EXPECT_GT(squared_error(x, clipped), squared_error(x, eight));
+  }
+}
+
 TEST(Activations, PerTokenTakesOneScaleForTheRow) {
   const std::vector<float> x = {0, 15, 0, 30, 0, 45, 0, 60};
   ActivationScheme scheme{4, ActivationGranularity::token, 128, false};

@@ -64,8 +64,11 @@ TEST_P(PackedProduct, EqualsTheReferenceFarFromZero) {
   const Shape shape{24, 128, 64, 6};
   for (const float center : {-50.0F, 3.0F, 700.0F, 1e30F}) {
     for (const int activation_bits : {3, 4, 8}) {
-      expect_equal_to_reference(shape, GetParam(),
-                                activations(activation_bits, false, shape, false), false, center);
+      for (const double clip : {1.0, 0.8}) {
+        ActivationScheme scheme = activations(activation_bits, false, shape, false);
+        scheme.clip = clip;
+        expect_equal_to_reference(shape, GetParam(), scheme, false, center);
+      }
     }
   }
 }
@@ -83,6 +86,63 @@ TEST_P(PackedProduct, CarriesNonFiniteInputsIntoTheResult) {
     packed_product(isa, pack_activations(x, shape.in, shape.group_size, scheme), *packed, y);
     EXPECT_TRUE(std::isnan(y[0])) << name_of(isa);
     EXPECT_TRUE(std::isfinite(y[16])) << name_of(isa);
+  }
+}
+
+// Codes, scales and sums are those of quantize_activations; no code is beyond `largest`.
+void expect_reference_codes(const std::vector<float>& x, const Shape& shape,
+                            const ActivationScheme& scheme) {
+  const QuantizedActivations expected = quantize_activations(x, shape.in, scheme);
+  const PackedActivations found = pack_activations(x, shape.in, shape.group_size, scheme);
+  const auto group = static_cast<std::size_t>(shape.group_size);
+  for (std::size_t entry = 0; entry < found.scales.size(); ++entry) {
+    const std::size_t first = entry * group;
+    const float scale = expected.scales[first / static_cast<std::size_t>(expected.group_size)];
+    ASSERT_EQ(found.scales[entry], scale) << "group " << entry;
+    std::int32_t sum = 0;
+    for (std::size_t i = first; i < first + group; ++i) {
+      ASSERT_EQ(found.codes[i] + found.offsets[entry], expected.centered[i]) << "value " << x[i];
+      ASSERT_LE(std::abs(int{found.codes[i]}), found.largest);
+      sum += expected.centered[i];
+    }
+    ASSERT_EQ(found.sums[entry], sum) << "group " << entry;
+  }
+}
+
+// A row for each kind: random, with an outlier, of one sign, constant, zero, tiny, huge.
+std::vector<float> extreme_input(const Shape& shape) {
+  std::vector<float> x = random_input(shape, 0.0F);
+  constexpr float kHuge = std::numeric_limits<float>::max();
+  const auto set_row = [&](std::int64_t row, const auto& value_of) {
+    for (std::int64_t i = row * shape.in; i < (row + 1) * shape.in; ++i) {
+      x[static_cast<std::size_t>(i)] = value_of(x[static_cast<std::size_t>(i)], i);
+    }
+  };
+  set_row(1, [](float value, auto i) { return i % 32 == 5 ? -400.0F : value; });
+  set_row(2, [](float value, auto) { return 20.0F + value; });
+  set_row(3, [](float value, auto) { return std::abs(value); });
+  set_row(4, [](float, auto) { return -3.0F; });
+  set_row(5, [](float, auto) { return 0.0F; });
+  set_row(6, [](float value, auto) { return value * 1e-40F; });
+  set_row(7, [](float value, auto) { return std::copysign(kHuge, value); });
+  set_row(8, [](float value, auto) { return 1e6F + value; });
+  return x;
+}
+
+TEST(PackActivations, GivesTheReferencesCodesForEveryWidthAndClip) {
+  const Shape shape{0, 96, 32, 12};
+  const std::vector<float> x = extreme_input(shape);
+  for (int bits = 2; bits <= 8; ++bits) {
+    for (const double clip : {1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.25, 1e-3, 1e-30}) {
+      for (const bool per_token : {false, true}) {
+        for (const bool symmetric : {false, true}) {
+          ActivationScheme scheme = activations(bits, per_token, shape, symmetric);
+          scheme.clip = clip;
+          SCOPED_TRACE(describe(scheme));
+          expect_reference_codes(x, shape, scheme);
+        }
+      }
+    }
   }
 }
 

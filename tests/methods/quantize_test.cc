@@ -21,20 +21,26 @@ using testing::TemporaryFolder;
 const Run kPackedTables = {.settings = {"scheme.embedding.bits=4", "scheme.embedding.group_size=16",
                                         "scheme.head.bits=8", "scheme.head.group_size=16"}};
 
+const Run kTablesAndClips = {.settings = {"scheme.embedding.bits=4",
+                                          "scheme.embedding.group_size=16", "scheme.head.bits=8",
+                                          "scheme.head.group_size=16", "scheme.activations.bits=3",
+                                          "range.activation_clip=search"}};
+
 TEST(Quantize, KilledAtAnyFileOperationEndsWithTheSameBytes) {
   const TemporaryFolder temporary;
   FaultyFileSystem counting;
-  const auto whole = run(counting, temporary.path() / "whole", kPackedTables);
+  const auto whole = run(counting, temporary.path() / "whole", kTablesAndClips);
   ASSERT_TRUE(whole.ok()) << whole.error().message;
   const Folder expected = contents(temporary.path() / "whole");
   ASSERT_TRUE(expected.contains("config.json"));
+  EXPECT_NE(expected.at("config.json").find("clip_ratio"), std::string::npos) << "nothing chosen";
   for (const FaultKind kind : {FaultKind::kill, FaultKind::power_cut}) {
     for (int n = 1; n <= counting.operations(); ++n) {
       const Path output = temporary.path() / "killed";
       std::filesystem::remove_all(output);
       FaultyFileSystem files({.kind = kind, .at = n});
-      EXPECT_THROW((void)run(files, output, kPackedTables), Killed) << "operation " << n;
-      const auto resumed = run(real_file_system(), output, kPackedTables);
+      EXPECT_THROW((void)run(files, output, kTablesAndClips), Killed) << "operation " << n;
+      const auto resumed = run(real_file_system(), output, kTablesAndClips);
       ASSERT_TRUE(resumed.ok()) << "operation " << n << ": " << resumed.error().message;
       const Folder found = contents(output);
       ASSERT_EQ(found.size(), expected.size()) << "operation " << n;
@@ -199,9 +205,9 @@ TEST(Quantize, TheStudentBeginsWithThePackedEmbedding) {
 }
 
 const std::vector<std::string> kAllPasses = {
-    "smooth=awq",    "rotate=hadamard",          "range=importance-search",
-    "solve=gptq",    "learn.rate.weight=1e-3",   "learn.rate.norm=1e-3",
-    "learn.batch=2", "learn.relative_rates=true"};
+    "smooth=awq",    "rotate=hadamard",           "range=importance-search",
+    "solve=gptq",    "learn.rate.weight=1e-3",    "learn.rate.norm=1e-3",
+    "learn.batch=2", "learn.relative_rates=true", "range.activation_clip=search"};
 
 const Run kPassesOnQwen{.settings = kAllPasses, .model = "qwen2"};
 
@@ -292,6 +298,37 @@ TEST(Quantize, PackedAfterAllPassesIsTheSourceModelOnEveryFamily) {
         ((packed - source).square().mean() / source.square().mean()).item<double>();
     EXPECT_LT(error, 1e-3) << model;
   }
+}
+
+// Chosen clips reach what comes after: the passes, the student's stream, and config.json.
+TEST(Quantize, TheClipsThatASearchChoseAreUsedFromThenOn) {
+  const TemporaryFolder temporary;
+  const auto report_of = [&](const std::string& choice) {
+    return run(real_file_system(), temporary.path() / choice,
+               {.settings = {"scheme.activations.bits=3", "scheme.weights.bits=8", "learn.epochs=0",
+                             "learn.full_precision=true", "range.activation_clip=" + choice}})
+        .value();
+  };
+  const QuantizeReport with = report_of("search"), without = report_of("none");
+  const auto model = ReferenceModel::open(real_file_system(), temporary.path() / "search");
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  for (std::size_t i = 0; i < with.blocks.size(); ++i) {
+    const BlockReport& block = with.blocks[i];
+    EXPECT_TRUE(without.blocks[i].activation_clips.empty());
+    const double gained = without.blocks[i].mse_before - block.mse_before;
+    EXPECT_GT(gained, 0) << "not in the passes";
+    EXPECT_NEAR(block.mse_after, block.mse_before, 0.2 * gained) << "not in the stream";
+    const BlockSpec spec = model->spec().block(block.index);
+    const auto linears = spec.linears();
+    ASSERT_EQ(block.activation_clips.size(), linears.size());
+    EXPECT_LT(block.activation_clips.front(), 1);
+    for (std::size_t k = 0; k < linears.size(); ++k) {
+      EXPECT_EQ(model->quantization().find(linears[k]->name)->activation.clip,
+                block.activation_clips[k])
+          << linears[k]->name;
+    }
+  }
+  EXPECT_LT(with.blocks.back().mse_after, without.blocks.back().mse_after);
 }
 
 TEST(Quantize, AnUnknownDeviceIsAClearError) {

@@ -95,6 +95,26 @@ TEST(RecipeFile, RefusesUnknownAndBadKeysOfEmbeddingAndHead) {
   EXPECT_THAT(error.message, AllOf(HasSubstr("x.toml:4"), HasSubstr("scheme.embedding.bits")));
 }
 
+TEST(RecipeFile, EveryRangeMethodMayChooseClips) {
+  for (const char* method : {"min-max", "mse-search", "importance-search"}) {
+    const std::string pass = std::string("[[pass]]\nuse = \"range.") + method + "\"\n";
+    EXPECT_EQ(parsed(kMinimal + pass).activation_clip, ClipChoice::none);
+    Recipe recipe = parsed(kMinimal + pass + "activation_clip = \"search\"\n");
+    EXPECT_EQ(recipe.activation_clip, ClipChoice::search) << method;
+    EXPECT_EQ(parsed(to_toml(recipe)).activation_clip, ClipChoice::search) << method;
+  }
+}
+
+TEST(RecipeFile, ClipsAreSearchedOnTextWhereThereAreActivationsToClip) {
+  Recipe recipe = parsed(std::string(kMinimal) + R"([[pass]]
+use = "range.min-max"
+activation_clip = "search"
+)");
+  EXPECT_FALSE(recipe.needs_calibration());
+  recipe.activations.bits = 4;
+  EXPECT_TRUE(recipe.needs_calibration());
+}
+
 TEST(RecipeFile, NamesLineAndKeysOfAnUnknownKey) {
   const Error error = refused(std::string(kMinimal) + "[calibration]\nwindow = 4\n");
   EXPECT_EQ(error.code, "recipe/unknown-key");
@@ -113,7 +133,7 @@ TEST(RecipeFile, NamesLineAndKeysOfAnUnknownLearnKey) {
 
 TEST(RecipeFile, RefusesKeysOfAPassThatHasNone) {
   const Error error =
-      refused(std::string(kMinimal) + "[[pass]]\nuse = \"range.min-max\"\nsteps = 3\n");
+      refused(std::string(kMinimal) + "[[pass]]\nuse = \"rotate.hadamard\"\nsteps = 3\n");
   EXPECT_EQ(error.code, "recipe/unknown-key");
 }
 

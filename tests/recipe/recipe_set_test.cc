@@ -28,7 +28,8 @@ TEST(SetRecipeKey, ChangesAnyKeyOfTheFile) {
         "scheme.activations.per=token", "scheme.embedding.bits=4", "scheme.head.bits=8",
         "scheme.head.activation_bits=8", "scheme.ignore=[\"lm_head\", \"down_proj\"]",
         "calibration.windows=16", "learn.epochs=2", "learn.rate.scale=1e-3", "learn.loss.mse=0",
-        "learn.train=[\"scale\"]", "allocate.robust=512", "range=mse-search"}) {
+        "learn.train=[\"scale\"]", "allocate.robust=512", "range=mse-search",
+        "scheme.activations.clip=0.9", "range.activation_clip=search"}) {
     const Status status = set_recipe_key(recipe, assignment);
     EXPECT_TRUE(status.ok()) << assignment << ": " << status.error().message;
   }
@@ -46,6 +47,8 @@ TEST(SetRecipeKey, ChangesAnyKeyOfTheFile) {
   EXPECT_EQ(recipe.learn[0].mse, 0);
   EXPECT_EQ(recipe.robust_group_size, 512);
   EXPECT_EQ(recipe.range, RangeMethod::mse_search);
+  EXPECT_EQ(recipe.activations.clip, 0.9);
+  EXPECT_EQ(recipe.activation_clip, ClipChoice::search);
 }
 
 TEST(SetRecipeKey, SwitchesThePassOfAStage) {
@@ -89,6 +92,13 @@ TEST(SetRecipeKey, RefusesUnknownKeysAndListsThem) {
 
 TEST(SetRecipeKey, RefusesBadValues) {
   EXPECT_EQ(refused("learn.epochs=two").code, "recipe/bad-value");
+  EXPECT_EQ(refused("range.activation_clip=maybe").code, "recipe/bad-value");
+  EXPECT_EQ(refused("range.activation_clip=1").code, "recipe/bad-value");
+  for (const char* clip : {"0", "0.0", "-0.5", "1.5", "nan", "1e-60", "\"0.9\""}) {
+    const Error error = refused(std::string("scheme.activations.clip=") + clip);
+    EXPECT_EQ(error.code, "recipe/bad-value") << clip;
+    EXPECT_THAT(error.message, HasSubstr("above 0 and at most 1"));
+  }
   EXPECT_EQ(refused("learn.epochs=-1").code, "recipe/bad-value");
   EXPECT_EQ(refused("learn.epochs=99999999999999999999").code, "recipe/bad-value");
   EXPECT_EQ(refused("learn.epochs=").code, "recipe/syntax");

@@ -120,6 +120,29 @@ TEST(PackedModel, TransformsOfInputsUndoThoseOfWeights) {
   }
 }
 
+// The whole model from its files: kernels quantize clipped inputs as the reference does.
+TEST(PackedModel, EveryInstructionSetComputesTheReferencesClippedModel) {
+  const auto tokens = some_tokens();
+  for (const bool symmetric : {false, true}) {
+    PackedPair pair, whole;
+    const ActivationScheme range{.bits = 3, .group_size = 16, .symmetric = symmetric};
+    ActivationScheme clipped = range;
+    clipped.clip = 0.75;
+    fill(pair, {kW4, clipped});
+    fill(whole, {kW4, range});
+    setenv("LOWBIT_ISA", "reference", 1);
+    const auto expected = test::logits_of(test::open_model(pair.packed.write()), tokens);
+    const auto unclipped = test::logits_of(test::open_model(whole.packed.write()), tokens);
+    EXPECT_GT(test::largest_difference(expected, unclipped), 0.01) << "the clip did nothing";
+    for (const Isa isa : supported_isas()) {
+      setenv("LOWBIT_ISA", std::string(name_of(isa)).c_str(), 1);
+      const auto found = test::logits_of(test::open_model(pair.packed.write()), tokens);
+      EXPECT_LT(test::largest_difference(found, expected), 1e-4) << name_of(isa);
+    }
+    unsetenv("LOWBIT_ISA");
+  }
+}
+
 // By the engine, a token at a time.
 TEST(PackedModel, GeneratesWithTransformsWhatTheDecodedGenerates) {
   PackedPair pair;
