@@ -78,15 +78,18 @@ Packed packed_linear(const Path& folder) {
 TEST(Tune, TheReportIsWhatThePackedModelsDo) {
   const auto windows = random_windows(1).train;
   for (const std::string model : {"llama2", "qwen3", "opt"}) {
-    for (const std::string bits : {"scheme.activations.bits=16", "scheme.activations.bits=8"}) {
+    for (const std::vector<std::string>& inputs :
+         {std::vector<std::string>{"scheme.activations.bits=16"},
+          {"scheme.activations.bits=8"},
+          {"scheme.activations.bits=4", "range.activation_clip=search"}}) {
       const TemporaryFolder temporary;
       const Path plain = temporary.path() / "plain", tuned = temporary.path() / "tuned";
+      std::vector<std::string> settings = {"scheme.weights.bits=2"};
+      settings.insert(settings.end(), inputs.begin(), inputs.end());
       ASSERT_TRUE(
-          run(real_file_system(), plain,
-              {.settings = {"scheme.weights.bits=2", bits}, .model = model, .validates = false})
+          run(real_file_system(), plain, {.settings = settings, .model = model, .validates = false})
               .ok());
-      std::vector<std::string> settings = kTuned;
-      settings.push_back(bits);
+      settings.insert(settings.end(), kTuned.begin(), kTuned.end());
       const auto report = run(real_file_system(), tuned,
                               {.settings = settings, .model = model, .validates = false});
       ASSERT_TRUE(report.ok()) << model << ": " << report.error().message;
@@ -154,7 +157,8 @@ TEST(Tune, WithoutRatesTheModelIsWhatItWas) {
       << "packed tables";
 }
 
-const Run kShortTune{.settings = {"tune=end-to-end", "learn.epochs=0"}};
+const Run kShortTune{.settings = {"tune=end-to-end", "learn.epochs=0", "scheme.activations.bits=3",
+                                  "range.activation_clip=search"}};
 
 TEST(Tune, KilledAtAnyFileOperationEndsWithTheSameBytes) {
   const TemporaryFolder temporary;
