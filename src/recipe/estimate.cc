@@ -10,7 +10,6 @@ namespace lowbit {
 namespace {
 
 constexpr std::uint64_t kFloatBytes = 4;
-constexpr std::uint64_t kStreamBytes = 2;  // hidden states are kept in bfloat16
 constexpr std::uint64_t kShapeBytes = 16;  // weight_shape: two int64
 constexpr std::uint64_t kHeaderBytesPerTensor = 128;
 
@@ -143,7 +142,7 @@ std::uint64_t streams_bytes(const Plan& plan) {
   const std::int64_t third = plan.recipe.solve.needs_teacher_inputs() ? text.windows : 0;
   return static_cast<std::uint64_t>(2 * (text.windows + text.validation_windows) + third) *
          static_cast<std::uint64_t>(text.length) * static_cast<std::uint64_t>(plan.model.hidden) *
-         kStreamBytes;
+         kFloatBytes;
 }
 
 // Learning holds, beside the two streams (teacher's and student's):
