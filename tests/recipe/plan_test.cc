@@ -256,7 +256,7 @@ TEST(Plan, MovesStreamsFromMemoryToDisk) {
   recipe.calibration = {.windows = 100, .length = 128, .validation_windows = 28, .seed = 1};
   const Plan in_memory = plan_of(folder, recipe);
   const Plan on_disk = plan_of(folder, recipe, {.streams_on_disk = true});
-  const std::uint64_t streams = 2ULL * 128 * 128 * 64 * 2;
+  const std::uint64_t streams = 2ULL * 128 * 128 * 64 * sizeof(float);
   EXPECT_EQ(in_memory.peak_memory_bytes - on_disk.peak_memory_bytes, streams);
   EXPECT_EQ(in_memory.scratch_disk_bytes, 0U);
   EXPECT_EQ(on_disk.scratch_disk_bytes, streams);
