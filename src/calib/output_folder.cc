@@ -79,6 +79,7 @@ Result<OutputFolder> OutputFolder::open(const Checkpoint& source, const Plan& pl
   if (!completed->empty() && !journalled) {
     if (restart) {
       if (auto status = discard_completed(files, folder); !status) return status.error();
+      if (auto status = output.remove_drafts(); !status) return status.error();
     } else if (*completed == output.digest_) {
       output.complete_ = true;
       if (auto status = output.remove_drafts(); !status) return status.error();  // killed in finish

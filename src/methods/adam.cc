@@ -1,7 +1,6 @@
 #include "methods/adam.h"
 
 #include <cmath>
-#include <numbers>
 
 namespace lowbit {
 
@@ -20,11 +19,6 @@ void adam(const Tensor& parameter, const Tensor& gradient, Moments& moments, Ada
   Tensor move = moments.first / deviation;
   if (unit.defined()) move.mul_(unit);
   parameter.sub_(move, rate);
-}
-
-double cosine_share(std::int64_t number, std::int64_t total) {
-  return 0.5 * (1.0 + std::cos(std::numbers::pi * static_cast<double>(number) /
-                               static_cast<double>(total)));
 }
 
 }  // namespace lowbit

@@ -18,7 +18,4 @@ struct AdamStep {
 void adam(const Tensor& parameter, const Tensor& gradient, Moments& moments, AdamStep step,
           const Tensor& unit);
 
-// The share of the rate at step `number` of `total`, from 0: half a cosine from 1 to 0.
-double cosine_share(std::int64_t number, std::int64_t total);
-
 }  // namespace lowbit

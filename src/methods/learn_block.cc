@@ -8,9 +8,9 @@
 #include "base/progress.h"
 #include "calib/student.h"
 #include "calib/windows.h"
-#include "methods/adam.h"
 #include "methods/block_gradient.h"
 #include "methods/frm_loss.h"
+#include "methods/training.h"
 
 namespace lowbit {
 namespace {
@@ -44,9 +44,6 @@ struct State {
 GroupParameters copy_of(const GroupParameters& p) {
   return {.scale = p.scale.clone(), .zero = p.zero.clone(), .centered = p.centered};
 }
-
-// A scale never falls below this share of its start value: a step too far must not end in 0.
-constexpr double kSmallestShare = 0.01;
 
 class BlockLearner {
  public:
@@ -87,7 +84,7 @@ class BlockLearner {
     double best = before;
     State best_state = snapshot();
     for (std::int64_t epoch = 0; epoch < spec_.epochs; ++epoch) {
-      if (auto status = train_epoch(epoch); !status) return status;
+      if (auto status = train(epoch); !status) return status;
       if (!spec_.keep_best && epoch + 1 < spec_.epochs) continue;
       const double loss = validate().loss;
       task_.report.loss_after = loss;
@@ -149,10 +146,7 @@ class BlockLearner {
   // Mean objective over the validation windows (the first training windows when there are none).
   Validation validate() const {
     const at::NoGradGuard no_gradient;
-    const std::int64_t all = task_.inputs.windows();
-    const bool none = all == task_.train_windows;
-    const std::int64_t first = none ? 0 : task_.train_windows;
-    const std::int64_t last = none ? std::min<std::int64_t>(4, all) : all;
+    const auto [first, last] = validation_windows(task_.inputs, task_.train_windows);
     LearnSpec measured = spec_;
     if (!spec_.keep_best) measured.token_relation = measured.sinkhorn = 0;  // reported only
     const auto weights = student_weights();
@@ -181,36 +175,23 @@ class BlockLearner {
                       at::TensorOptions().dtype(at::kLong).device(task_.device));
   }
 
-  Status train_epoch(std::int64_t epoch) {
-    const std::int64_t steps = (task_.train_windows + spec_.batch - 1) / spec_.batch;
-    std::int64_t skipped = 0;
-    for (std::int64_t step = 0; step < steps; ++step) {
-      const std::int64_t number = epoch * steps + step;
-      const std::int64_t total = steps * spec_.epochs;
-      const std::int64_t first = step * spec_.batch;
-      const std::int64_t last = std::min(first + spec_.batch, task_.train_windows);
-      const double loss = accumulate_gradients(first, last, number);
-      if (std::isfinite(loss)) {
-        update(cosine_share(number, total));
-      } else {
-        ++skipped;
-      }
-      const double fraction = static_cast<double>(number + 1) / static_cast<double>(total);
-      if (auto status = task_.on_step(fraction, fmt::format("loss {:.5f}", loss)); !status) {
-        return status;
-      }
-    }
-    if (skipped > 0) {
-      task_.report.notices.push_back(
-          fmt::format("{} of {} steps of epoch {} had a non-finite loss and were skipped", skipped,
-                      steps, epoch + 1));
-    }
-    return {};
+  Status train(std::int64_t epoch) {
+    const auto step = [&](const TrainingStep& now) {
+      const double loss = accumulate_gradients(now.windows, now.number);
+      if (std::isfinite(loss)) update(now.share);
+      return loss;
+    };
+    const auto on_step = [&](double fraction, double loss) {
+      return task_.on_step(fraction, fmt::format("loss {:.5f}", loss));
+    };
+    return train_epoch(
+        {.windows = task_.train_windows, .batch = spec_.batch, .epochs = spec_.epochs}, epoch, step,
+        on_step, task_.report.notices);
   }
 
-  // Fills the gradients of all that is trained, the mean over windows [first, last); returns the
-  // mean loss.
-  double accumulate_gradients(std::int64_t first, std::int64_t last, std::int64_t step) {
+  // Fills the gradients of all that is trained, the mean over some windows; returns the mean loss.
+  double accumulate_gradients(WindowRange windows, std::int64_t step) {
+    const auto [first, last] = windows;
     const auto weights = student_weights();
     const auto count = static_cast<std::size_t>(last - first);
     std::vector<BlockGradient> found(count);
@@ -247,17 +228,11 @@ class BlockLearner {
       GroupParameters& p = task_.parameters[linear.index];
       const Tensor unit = spec_.relative_rates ? linear.start.scale : Tensor();
       if (trains_weights()) {
-        const Tensor& weight = task_.student.weight(linear.index);
-        const auto groups = [&](const Tensor& t) {
-          return t.view({p.scale.size(0), p.scale.size(1), -1});
-        };
-        adam(groups(weight), groups(linear.gradient.weight), linear.weight,
-             {.rate = spec_.weight_rate * cosine, .number = updates_},
-             unit.defined() ? unit.unsqueeze(2) : unit);
+        step_weight(task_.student.weight(linear.index), linear.gradient.weight, linear.weight,
+                    {.rate = spec_.weight_rate * cosine, .number = updates_}, unit);
       }
-      adam(p.scale, linear.gradient.scale, linear.scale,
-           {.rate = spec_.scale_rate * cosine, .number = updates_}, unit);
-      p.scale.copy_(at::maximum(p.scale, linear.start.scale * kSmallestShare));
+      step_scale(p.scale, linear.start.scale, linear.gradient.scale, linear.scale,
+                 {.rate = spec_.scale_rate * cosine, .number = updates_}, unit);
       const bool fixed_zero =
           p.centered.defined() || task_.linears[linear.index].scheme.weight.symmetric;
       if (fixed_zero || spec_.zero_rate <= 0) continue;

@@ -7,16 +7,14 @@
 #include <numeric>
 
 #include "calib/windows.h"
-#include "methods/adam.h"
 #include "methods/block_gradient.h"
 #include "methods/kl_loss.h"
+#include "methods/training.h"
 
 namespace lowbit {
 namespace {
 
 constexpr std::int64_t kHeadRows = 256;  // tokens whose logits exist at a time
-// A scale never falls below this share of its start value: a step too far must not end in 0.
-constexpr double kSmallestShare = 0.01;
 
 struct TunedWeight {
   std::size_t linear = 0;
@@ -59,7 +57,7 @@ class ModelTuner {
     const std::vector<std::vector<Tensor>> start = values();
     std::vector<std::vector<Tensor>> best_values = start;
     for (std::int64_t epoch = 0; epoch < spec_.epochs; ++epoch) {
-      if (auto status = train_epoch(epoch); !status) return status;
+      if (auto status = train(epoch); !status) return status;
       const Result<double> now = validate();
       if (!now) return now.error();
       if (!(*now < best)) continue;
@@ -244,10 +242,7 @@ class ModelTuner {
 
   // Mean over the validation windows (the first training windows when there are none).
   Result<double> validate() const {
-    const std::int64_t all = task_.inputs.windows();
-    const bool none = all == task_.train_windows;
-    const std::int64_t begin = none ? 0 : task_.train_windows;
-    const std::int64_t end = none ? std::min<std::int64_t>(4, all) : all;
+    const auto [begin, end] = validation_windows(task_.inputs, task_.train_windows);
     const std::int64_t at_once = windows_at_once(task_.device);
     double sum = 0;
     for (std::int64_t first = begin; first < end; first += at_once) {
@@ -260,31 +255,20 @@ class ModelTuner {
     return sum / static_cast<double>(end - begin);
   }
 
-  Status train_epoch(std::int64_t epoch) {
-    const std::int64_t steps = (task_.train_windows + spec_.batch - 1) / spec_.batch;
-    const std::int64_t total = steps * spec_.epochs;
-    std::int64_t skipped = 0;
-    for (std::int64_t step = 0; step < steps; ++step) {
-      const std::int64_t number = epoch * steps + step;
-      const std::int64_t first = step * spec_.batch;
-      const std::int64_t last = std::min(first + spec_.batch, task_.train_windows);
-      const double loss = train_step(first, last, cosine_share(number, total));
-      if (!std::isfinite(loss)) ++skipped;
-      done_ = static_cast<double>(number + 1) / static_cast<double>(total);
-      if (auto status = task_.on_step(done_, fmt::format("KL {:.5f}", loss)); !status) {
-        return status;
-      }
-    }
-    if (skipped > 0) {
-      task_.report.notices.push_back(
-          fmt::format("{} of {} steps of epoch {} had a non-finite loss and were skipped", skipped,
-                      steps, epoch + 1));
-    }
-    return {};
+  Status train(std::int64_t epoch) {
+    const auto on_step = [&](double fraction, double loss) {
+      done_ = fraction;
+      return task_.on_step(fraction, fmt::format("KL {:.5f}", loss));
+    };
+    return train_epoch(
+        {.windows = task_.train_windows, .batch = spec_.batch, .epochs = spec_.epochs}, epoch,
+        [&](const TrainingStep& now) { return train_step(now.windows, now.share); }, on_step,
+        task_.report.notices);
   }
 
   // Returns the mean loss before the step; nothing is changed where it is not finite.
-  double train_step(std::int64_t first, std::int64_t last, double cosine) {
+  double train_step(WindowRange windows, double cosine) {
+    const auto [first, last] = windows;
     std::vector<std::vector<Tensor>> inputs = {embedded(first, last)};  // of each block
     for (std::size_t b = 0; b < states_.size(); ++b) inputs.push_back(forward(b, inputs.back()));
     const std::vector<WindowLoss> losses = head_losses(first, inputs.back(), true);
@@ -326,15 +310,11 @@ class ModelTuner {
       const FakeQuantGradient gradient = fake_quant_weight_backward(
           rounded_from(weight, p), p, block.linears[weight.linear].scheme.weight, mean.weights[i]);
       if (weight.values.defined()) {
-        const auto groups = [&](const Tensor& t) {
-          return t.view({weight.scale.size(0), weight.scale.size(1), -1});
-        };
-        adam(groups(weight.values), groups(gradient.weight), weight.of_values,
-             {.rate = spec_.weight_rate * cosine, .number = updates_}, weight.start.unsqueeze(2));
+        step_weight(weight.values, gradient.weight, weight.of_values,
+                    {.rate = spec_.weight_rate * cosine, .number = updates_}, weight.start);
       }
-      adam(weight.scale, gradient.scale, weight.of_scale,
-           {.rate = spec_.scale_rate * cosine, .number = updates_}, weight.start);
-      weight.scale.copy_(at::maximum(weight.scale, weight.start * kSmallestShare));
+      step_scale(weight.scale, weight.start, gradient.scale, weight.of_scale,
+                 {.rate = spec_.scale_rate * cosine, .number = updates_}, weight.start);
     }
     for (std::size_t i = 0; i < state.gains.size(); ++i) {
       TunedGain& gain = state.gains[i];

@@ -177,5 +177,18 @@ TEST(Tune, KilledAtAnyFileOperationEndsWithTheSameBytes) {
   }
 }
 
+TEST(Tune, DraftsOfAStoppedEndDoNotHinderARestart) {
+  const TemporaryFolder temporary;
+  const Path output = temporary.path() / "out";
+  ASSERT_TRUE(run(real_file_system(), output, kShortTune).ok());
+  std::ofstream(output / "draft-model-00001-of-00003.safetensors") << "left when power went";
+  lowbit::Run other = kShortTune;
+  other.text_seed = 2;
+  other.restart = true;
+  const auto again = run(real_file_system(), output, other);
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  EXPECT_FALSE(contents(output).contains("draft-model-00001-of-00003.safetensors"));
+}
+
 }  // namespace
 }  // namespace lowbit

@@ -1,0 +1,63 @@
+#include "methods/training.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace lowbit {
+namespace {
+
+constexpr double kSmallestShare = 0.01;  // of a scale's start
+
+}  // namespace
+
+WindowRange validation_windows(const HiddenStream& inputs, std::int64_t train_windows) {
+  const std::int64_t all = inputs.windows();
+  if (all > train_windows) return {.first = train_windows, .last = all};
+  return {.first = 0, .last = std::min<std::int64_t>(4, all)};
+}
+
+Status train_epoch(const Schedule& schedule, std::int64_t epoch,
+                   const std::function<double(const TrainingStep& step)>& step,
+                   const std::function<Status(double fraction, double loss)>& on_step,
+                   std::vector<std::string>& notices) {
+  const std::int64_t steps = (schedule.windows + schedule.batch - 1) / schedule.batch;
+  const auto total = static_cast<double>(steps * schedule.epochs);
+  std::int64_t skipped = 0;
+  for (std::int64_t i = 0; i < steps; ++i) {
+    const std::int64_t number = epoch * steps + i;
+    const std::int64_t first = i * schedule.batch;
+    const double done = static_cast<double>(number) / total;
+    const double loss = step(
+        {.windows = {.first = first, .last = std::min(first + schedule.batch, schedule.windows)},
+         .number = number,
+         .share = 0.5 * (1.0 + std::cos(std::numbers::pi * done))});
+    if (!std::isfinite(loss)) ++skipped;
+    if (auto status = on_step(static_cast<double>(number + 1) / total, loss); !status) {
+      return status;
+    }
+  }
+  if (skipped > 0) {
+    notices.push_back(
+        fmt::format("{} of {} steps of epoch {} had a non-finite loss and were skipped", skipped,
+                    steps, epoch + 1));
+  }
+  return {};
+}
+
+void step_scale(const Tensor& scale, const Tensor& start, const Tensor& gradient, Moments& moments,
+                AdamStep step, const Tensor& unit) {
+  adam(scale, gradient, moments, step, unit);
+  scale.copy_(at::maximum(scale, start * kSmallestShare));
+}
+
+void step_weight(const Tensor& weight, const Tensor& gradient, Moments& moments, AdamStep step,
+                 const Tensor& unit) {
+  if (!unit.defined()) return adam(weight, gradient, moments, step, {});
+  const auto groups = [&](const Tensor& t) { return t.view({unit.size(0), unit.size(1), -1}); };
+  adam(groups(weight), groups(gradient), moments, step, unit.unsqueeze(2));
+}
+
+}  // namespace lowbit
