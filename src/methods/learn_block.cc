@@ -10,6 +10,7 @@
 #include "calib/windows.h"
 #include "methods/block_gradient.h"
 #include "methods/frm_loss.h"
+#include "methods/trained_weight.h"
 #include "methods/training.h"
 
 namespace lowbit {
@@ -22,28 +23,20 @@ struct Validation {
 
 struct TrainedLinear {
   std::size_t index = 0;
-  GroupParameters start;       // as the passes before left them
-  FakeQuantGradient gradient;  // the mean over a batch
-  Moments scale, zero, weight;
+  TrainedWeight weight;
 };
 
 struct TrainedNorm {
   std::string name;  // of its gain's tensor
-  Tensor start, gradient;
+  Tensor start;
   Moments gain;
 };
 
 // What training changes; tensors of their own.
 struct State {
-  std::vector<GroupParameters> parameters;
-  std::vector<Tensor> weights;
+  std::vector<TrainedWeight::State> weights;
   TorchBlock::Floats floats;
 };
-
-// Fixed codes are shared: nothing changes them.
-GroupParameters copy_of(const GroupParameters& p) {
-  return {.scale = p.scale.clone(), .zero = p.zero.clone(), .centered = p.centered};
-}
 
 class BlockLearner {
  public:
@@ -55,14 +48,9 @@ class BlockLearner {
         query_{.linears = task.linears, .weights = {}, .gains = {}, .precision = precision_} {
     for (std::size_t i = 0; i < task.linears.size(); ++i) {
       if (!task.linears[i].scheme.weight.quantized()) continue;
-      GroupParameters& p = task.parameters[i];
-      TrainedLinear linear;
-      linear.index = i;
-      if (spec.frozen_codes)
-        p = freeze_codes(task.student.weight(i), p, task.linears[i].scheme.weight);
-      linear.start = copy_of(p);
-      if (trains_weights()) task.student.set_weight(i, task.student.weight(i).clone());
-      trained_.push_back(linear);
+      trained_.push_back({.index = i,
+                          .weight = TrainedWeight(spec, task.linears[i].scheme.weight,
+                                                  task.student.weight(i), task.parameters[i])});
       query_.weights.push_back(i);
     }
     if (spec.norm_rate <= 0) return;
@@ -71,7 +59,7 @@ class BlockLearner {
       const Tensor gain = task.student.floats().at(name).clone();
       task.student.set_floats({{name, gain}});
       query_.gains.push_back(name);
-      norms_.push_back({.name = name, .start = gain.clone(), .gradient = {}, .gain = {}});
+      norms_.push_back({.name = name, .start = gain.clone(), .gain = {}});
     }
   }
 
@@ -98,22 +86,14 @@ class BlockLearner {
           "the last state validated worse; the best one was restored");
       task_.report.loss_after = best;
     }
+    hand_over();
     return {};
   }
 
  private:
-  bool trains_weights() const { return spec_.weight_rate > 0 && !spec_.frozen_codes; }
-
   State snapshot() const {
-    State state{.parameters = task_.parameters, .weights = {}, .floats = {}};
-    for (GroupParameters& p : state.parameters) {
-      if (p.scale.defined()) p = copy_of(p);
-    }
-    if (trains_weights()) {
-      for (const TrainedLinear& linear : trained_) {
-        state.weights.push_back(task_.student.weight(linear.index).clone());
-      }
-    }
+    State state;
+    for (const TrainedLinear& linear : trained_) state.weights.push_back(linear.weight.snapshot());
     const auto floats = task_.student.floats();
     for (const TrainedNorm& norm : norms_) {
       state.floats[norm.name] = floats.at(norm.name).detach().clone();
@@ -122,11 +102,16 @@ class BlockLearner {
   }
 
   void restore(const State& state) {
-    task_.parameters = state.parameters;
-    for (std::size_t i = 0; i < state.weights.size(); ++i) {
-      task_.student.set_weight(trained_[i].index, state.weights[i]);
-    }
+    for (std::size_t i = 0; i < trained_.size(); ++i) trained_[i].weight.restore(state.weights[i]);
     task_.student.set_floats(state.floats);
+  }
+
+  // Gives the task what was trained.
+  void hand_over() const {
+    for (const TrainedLinear& linear : trained_) {
+      task_.student.set_weight(linear.index, linear.weight.weight());
+      task_.parameters[linear.index] = linear.weight.parameters();
+    }
   }
 
   // Dequantized weights of all linears under the current parameters, in the products' precision.
@@ -134,11 +119,10 @@ class BlockLearner {
     const auto type = precision_ == Precision::bfloat16 ? at::kBFloat16 : at::kFloat;
     std::vector<Tensor> weights;
     for (std::size_t i = 0; i < task_.linears.size(); ++i) {
-      const WeightScheme& scheme = task_.linears[i].scheme.weight;
-      const Tensor& weight = task_.student.weight(i);
-      weights.push_back(
-          (scheme.quantized() ? fake_quant_weight(weight, task_.parameters[i], scheme) : weight)
-              .to(type));
+      weights.push_back(task_.student.weight(i).to(type));
+    }
+    for (const TrainedLinear& linear : trained_) {
+      weights[linear.index] = linear.weight.dequantized().to(type);
     }
     return weights;
   }
@@ -177,20 +161,26 @@ class BlockLearner {
 
   Status train(std::int64_t epoch) {
     const auto step = [&](const TrainingStep& now) {
-      const double loss = accumulate_gradients(now.windows, now.number);
-      if (std::isfinite(loss)) update(now.share);
-      return loss;
+      const Gradients found = gradients(now.windows, now.number);
+      if (std::isfinite(found.loss)) update(found.mean, now.share);
+      return found.loss;
     };
     const auto on_step = [&](double fraction, double loss) {
       return task_.on_step(fraction, fmt::format("loss {:.5f}", loss));
     };
-    return train_epoch(
-        {.windows = task_.train_windows, .batch = spec_.batch, .epochs = spec_.epochs}, epoch, step,
-        on_step, task_.report.notices);
+    return train_epoch({.windows = task_.train_windows,
+                        .batch = spec_.batch,
+                        .epochs = spec_.epochs,
+                        .decay = spec_.signed_steps ? Decay::linear : Decay::cosine},
+                       epoch, step, on_step, task_.report.notices);
   }
 
-  // Fills the gradients of all that is trained, the mean over some windows; returns the mean loss.
-  double accumulate_gradients(WindowRange windows, std::int64_t step) {
+  // The mean loss over some windows and, where that is finite, the mean gradients.
+  struct Gradients {
+    double loss = 0;
+    BlockGradient mean;
+  };
+  Gradients gradients(WindowRange windows, std::int64_t step) const {
     const auto [first, last] = windows;
     const auto weights = student_weights();
     const auto count = static_cast<std::size_t>(last - first);
@@ -209,41 +199,20 @@ class BlockLearner {
     });
     const double loss =
         std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(count);
-    if (!std::isfinite(loss)) return loss;
-    const BlockGradient mean = mean_of(found);
-    for (std::size_t i = 0; i < trained_.size(); ++i) {
-      const std::size_t linear = trained_[i].index;
-      trained_[i].gradient =
-          fake_quant_weight_backward(task_.student.weight(linear), task_.parameters[linear],
-                                     task_.linears[linear].scheme.weight, mean.weights[i]);
-    }
-    for (std::size_t i = 0; i < norms_.size(); ++i) norms_[i].gradient = mean.gains[i];
-    return loss;
+    return {.loss = loss, .mean = std::isfinite(loss) ? mean_of(found) : BlockGradient()};
   }
 
-  void update(double cosine) {
+  void update(const BlockGradient& mean, double share) {
     const at::NoGradGuard no_gradient;
     ++updates_;
-    for (TrainedLinear& linear : trained_) {
-      GroupParameters& p = task_.parameters[linear.index];
-      const Tensor unit = spec_.relative_rates ? linear.start.scale : Tensor();
-      if (trains_weights()) {
-        step_weight(task_.student.weight(linear.index), linear.gradient.weight, linear.weight,
-                    {.rate = spec_.weight_rate * cosine, .number = updates_}, unit);
-      }
-      step_scale(p.scale, linear.start.scale, linear.gradient.scale, linear.scale,
-                 {.rate = spec_.scale_rate * cosine, .number = updates_}, unit);
-      const bool fixed_zero =
-          p.centered.defined() || task_.linears[linear.index].scheme.weight.symmetric;
-      if (fixed_zero || spec_.zero_rate <= 0) continue;
-      adam(p.zero, linear.gradient.zero, linear.zero,
-           {.rate = spec_.zero_rate * cosine, .number = updates_}, {});
+    for (std::size_t i = 0; i < trained_.size(); ++i) {
+      trained_[i].weight.step(mean.weights[i], share, updates_);
     }
     const auto floats = task_.student.floats();
-    for (TrainedNorm& norm : norms_) {
-      adam(floats.at(norm.name), norm.gradient, norm.gain,
-           {.rate = spec_.norm_rate * cosine, .number = updates_},
-           spec_.relative_rates ? norm.start.abs() : Tensor());
+    for (std::size_t i = 0; i < norms_.size(); ++i) {
+      adam(floats.at(norms_[i].name), mean.gains[i], norms_[i].gain,
+           {.rate = spec_.norm_rate * share, .number = updates_},
+           spec_.relative_rates ? norms_[i].start.abs() : Tensor());
     }
   }
 

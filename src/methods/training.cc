@@ -11,6 +11,11 @@ namespace {
 
 constexpr double kSmallestShare = 0.01;  // of a scale's start
 
+// `done`: of all steps, 0..1.
+double share_of(Decay decay, double done) {
+  return decay == Decay::linear ? 1.0 - done : 0.5 * (1.0 + std::cos(std::numbers::pi * done));
+}
+
 }  // namespace
 
 WindowRange validation_windows(const HiddenStream& inputs, std::int64_t train_windows) {
@@ -33,7 +38,7 @@ Status train_epoch(const Schedule& schedule, std::int64_t epoch,
     const double loss = step(
         {.windows = {.first = first, .last = std::min(first + schedule.batch, schedule.windows)},
          .number = number,
-         .share = 0.5 * (1.0 + std::cos(std::numbers::pi * done))});
+         .share = share_of(schedule.decay, done)});
     if (!std::isfinite(loss)) ++skipped;
     if (auto status = on_step(static_cast<double>(number + 1) / total, loss); !status) {
       return status;

@@ -19,14 +19,17 @@ struct WindowRange {
 // Those after the training windows; where there are none, the first training windows, 4 at most.
 WindowRange validation_windows(const HiddenStream& inputs, std::int64_t train_windows);
 
+enum class Decay { cosine, linear };  // of the rates, over all epochs, from 1 to 0
+
 struct Schedule {
   std::int64_t windows = 0, batch = 1, epochs = 1;
+  Decay decay = Decay::cosine;
 };
 
 struct TrainingStep {
   WindowRange windows;
   std::int64_t number = 0;  // from 0, over all epochs
-  double share = 1;         // of the rates: half a cosine over all epochs, from 1 to 0
+  double share = 1;         // of the rates, by the schedule's decay
 };
 
 // The steps of one epoch. `step` returns its loss, and changes nothing where that is not finite;

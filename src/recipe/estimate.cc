@@ -172,7 +172,7 @@ std::uint64_t learning_bytes(const Plan& plan) {
     const std::uint64_t loss = relates ? 6 * relation * relation : 0;
     const std::uint64_t losses = loss * static_cast<std::uint64_t>(learn.batch);
     step = std::max(step, (tokens * per_token + losses) * kFloatBytes);
-    if (learn.weight_rate > 0) copies = 10;
+    if (learn.weight_rate > 0 || learn.rounding_rate > 0) copies = 10;
   }
   return copies * block.weights * kFloatBytes + step;
 }

@@ -144,6 +144,31 @@ Status plan_blocks(Plan& plan, const std::vector<Sensitivity>& split) {
   return {};
 }
 
+// Parameters that would overwrite each other.
+Status check_learn(const Recipe& recipe) {
+  for (const LearnSpec& learn : recipe.learn) {
+    const bool moves_codes =
+        learn.weight_rate > 0 || learn.rounding_rate > 0 || learn.clip_rate > 0;
+    if (learn.clip_rate > 0 && (learn.scale_rate > 0 || learn.zero_rate > 0)) {
+      return usage_error(
+          "plan/learn-conflict",
+          fmt::format("recipe '{}': learn.rate.clip is {} and learn.rate.scale {}, learn.rate.zero "
+                      "{}; clips decide scales and zeros, so set those two rates to 0, or that of "
+                      "clips",
+                      recipe.name, learn.clip_rate, learn.scale_rate, learn.zero_rate));
+    }
+    if (learn.frozen_codes && moves_codes) {
+      return usage_error(
+          "plan/learn-conflict",
+          fmt::format("recipe '{}': learn.frozen_codes fixes the codes, and learn.rate.weight, "
+                      "learn.rate.rounding or learn.rate.clip moves them; set these to 0, or "
+                      "learn.frozen_codes to false",
+                      recipe.name));
+    }
+  }
+  return {};
+}
+
 // What a recipe may ask of the head: a tied one is the embedding's table, and integer activations
 // need integer weights.
 Status check_head(const Recipe& recipe, const ModelSpec& model) {
@@ -267,8 +292,9 @@ Result<Plan> make_plan(const Checkpoint& checkpoint, const Recipe& recipe, PlanO
   Plan plan;
   plan.recipe = recipe;
   plan.model = std::move(*model);
-  const Status ignored = check_ignored_names(recipe, plan.model);
-  if (!ignored) return ignored.error();
+  Status sound = check_learn(recipe);
+  if (sound) sound = check_ignored_names(recipe, plan.model);
+  if (!sound) return sound.error();
   const Result<std::vector<Sensitivity>> split = sensitivities(checkpoint, plan);
   if (!split) return split.error();
   Status done = plan_blocks(plan, *split);

@@ -1,8 +1,8 @@
 // The plan: a recipe applied to a model, before any work. What each linear becomes, and what the
 // run will take. `quantize` runs on a plan and on nothing else.
 //
-// Errors: model/already-quantized, plan/{group-size, ignore-unknown, tied-head, float-head, memory,
-// disk, window-too-long, output-not-empty}.
+// Errors: model/already-quantized, plan/{group-size, ignore-unknown, tied-head, float-head,
+// learn-conflict, memory, disk, window-too-long, output-not-empty}.
 #pragma once
 
 #include <cstdint>

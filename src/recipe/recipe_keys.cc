@@ -143,11 +143,13 @@ RecipeKey<ActivationScheme> dynamic() {
 
 // What is trained is what has a rate; a name without one would silently stay as it is.
 RecipeKey<LearnSpec> trained() {
-  static constexpr std::array<std::pair<const char*, double LearnSpec::*>, 4> kRates = {
+  static constexpr std::array<std::pair<const char*, double LearnSpec::*>, 6> kRates = {
       {{"scale", &LearnSpec::scale_rate},
        {"zero", &LearnSpec::zero_rate},
        {"weight", &LearnSpec::weight_rate},
-       {"norm", &LearnSpec::norm_rate}}};
+       {"norm", &LearnSpec::norm_rate},
+       {"rounding", &LearnSpec::rounding_rate},
+       {"clip", &LearnSpec::clip_rate}}};
   const auto get = [](const LearnSpec& spec) {
     std::vector<std::string> names;
     for (const auto& [name, rate] : kRates) {
@@ -169,8 +171,10 @@ RecipeKey<LearnSpec> trained() {
     spec = chosen;
     return true;
   };
-  return {"train", R"(a list of "scale", "zero", "weight" and "norm", each with a rate above 0)",
-          get, set};
+  return {
+      "train",
+      R"(a list of "scale", "zero", "weight", "norm", "rounding" and "clip", each with a rate above 0)",
+      get, set};
 }
 
 // The keys of a member struct, under a prefix, as keys of the whole.
@@ -305,6 +309,9 @@ std::vector<RecipeKey<LearnSpec>> make_learn_keys() {
       number("rate.zero", &LearnSpec::zero_rate, 0, 1),
       number("rate.weight", &LearnSpec::weight_rate, 0, 1),
       number("rate.norm", &LearnSpec::norm_rate, 0, 1),
+      number("rate.rounding", &LearnSpec::rounding_rate, 0, 1),
+      number("rate.clip", &LearnSpec::clip_rate, 0, 1),
+      named("optimizer", &LearnSpec::signed_steps, {{{"adamw", false}, {"signsgd", true}}}),
       trained(),  // after the rates, which it looks at
       flag("relative_rates", &LearnSpec::relative_rates),
       number("loss.mse", &LearnSpec::mse, 0, 1e6),

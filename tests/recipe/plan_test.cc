@@ -208,6 +208,16 @@ TEST(Plan, RefusesATiedHeadThatDisagreesWithTheEmbedding) {
   EXPECT_EQ(make_plan(folder.open(), recipe, {}).error().code, "plan/tied-head");
 }
 
+TEST(Plan, RefusesToTrainWhatOverwritesEachOther) {
+  const LlamaFolder folder({.blocks = 1});
+  Recipe recipe = recipe_of("paper/omniquant-w2a16");
+  EXPECT_TRUE(make_plan(folder.open(), recipe, {}).ok());
+  recipe.learn[0].scale_rate = 1e-3;
+  EXPECT_EQ(make_plan(folder.open(), recipe, {}).error().code, "plan/learn-conflict");
+  recipe.learn[0] = {.rounding_rate = 1e-3, .frozen_codes = true};
+  EXPECT_EQ(make_plan(folder.open(), recipe, {}).error().code, "plan/learn-conflict");
+}
+
 TEST(Plan, RefusesIntegerActivationsOfAFloatHead) {
   const LlamaFolder folder({.blocks = 1, .tied = false});
   Recipe recipe = recipe_of("rtn-w4a16");

@@ -1,0 +1,144 @@
+#include "methods/trained_weight.h"
+
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "methods/range.h"
+
+namespace lowbit {
+namespace {
+
+constexpr WeightScheme kScheme{.bits = 2, .group_size = 4};
+constexpr WeightScheme kSymmetric{.bits = 3, .group_size = 4, .symmetric = true};
+
+Tensor random_weight() {
+  at::manual_seed(5);
+  return at::randn({3, 8}, at::kFloat);
+}
+
+LearnSpec spec(double rounding, double clip, bool signed_steps) {
+  return {.scale_rate = 0,
+          .zero_rate = 0,
+          .rounding_rate = rounding,
+          .clip_rate = clip,
+          .signed_steps = signed_steps};
+}
+
+TrainedWeight trained(const LearnSpec& learn, const WeightScheme& scheme = kScheme) {
+  const Tensor weight = random_weight();
+  return {learn, scheme, weight, min_max_range(weight, scheme)};
+}
+
+Tensor nearest(const WeightScheme& scheme = kScheme) {
+  const Tensor weight = random_weight();
+  return fake_quant_weight(weight, min_max_range(weight, scheme), scheme);
+}
+
+// Rounding with the gradient of the identity.
+Tensor straight_round(const Tensor& x) { return x + (x.round() - x).detach(); }
+
+struct Leaves {
+  Tensor shift, clips;  // [out, in]; [2, out, groups], shares
+};
+
+// The header's formula in operations that record gradients.
+Tensor reference(const Leaves& leaves, const WeightScheme& scheme) {
+  const Tensor weight = random_weight();
+  const GroupParameters start = min_max_range(weight, scheme);
+  const double top = (1 << scheme.bits) - 1;
+  const Tensor low = -leaves.clips[0] * start.zero * start.scale;
+  const Tensor high = leaves.clips[1] * (top - start.zero) * start.scale;
+  const Tensor scale =
+      (scheme.symmetric ? leaves.clips[0] * start.scale : (high - low) / top).unsqueeze(2);
+  const Tensor zero =
+      scheme.symmetric ? start.zero.unsqueeze(2) : straight_round(-low.unsqueeze(2) / scale);
+  const auto groups = [&](const Tensor& t) { return t.view({t.size(0), -1, scheme.group_size}); };
+  const Tensor code =
+      (straight_round(groups(weight) / scale + groups(leaves.shift)) + zero).clamp(0, top);
+  return ((code - zero) * scale).view_as(weight);
+}
+
+TEST(TrainedWeight, StartsAtTheNearestCodes) {
+  for (const WeightScheme& scheme : {kScheme, kSymmetric}) {
+    const TrainedWeight weight = trained(spec(.01, .01, true), scheme);
+    EXPECT_TRUE(at::allclose(weight.dequantized(), nearest(scheme), 1e-6, 1e-6));
+  }
+}
+
+TEST(TrainedWeight, LogitsStartAtOmniQuantsShare) {
+  const TrainedWeight weight = trained(spec(0, .01, false));
+  const GroupParameters start = min_max_range(random_weight(), kScheme);
+  const double share = 1 / (1 + std::exp(-4.0));
+  EXPECT_NEAR(share, .982, 5e-4);
+  EXPECT_TRUE(at::allclose(weight.parameters().scale, start.scale * share, 1e-5, 0));
+}
+
+TEST(TrainedWeight, ASignedStepMovesByTheRateOrNotAtAll) {
+  TrainedWeight weight = trained(spec(.125, 0, true));
+  Tensor upstream = at::randn({3, 8}, at::kFloat);
+  upstream[0].zero_();
+  weight.step(upstream, 1, 1);
+  const Tensor& shift = weight.snapshot().shift;
+  EXPECT_EQ(shift[0].abs().max().item<double>(), 0);
+  const Tensor size = shift.abs();
+  EXPECT_TRUE(size.eq(0).logical_or(size.eq(.125)).all().item<bool>());
+  EXPECT_GT(size.sum().item<double>(), 0);
+}
+
+TEST(TrainedWeight, CodesDifferByOneAtMostUnderHalfAShift) {
+  TrainedWeight weight = trained(spec(.1, 0, true));
+  for (int step = 1; step <= 5; ++step) weight.step(at::randn({3, 8}, at::kFloat), 1, step);
+  const Tensor scale = weight.parameters().scale.repeat_interleave(4, 1);
+  const Tensor moved = ((weight.dequantized() - nearest()) / scale).round().abs();
+  EXPECT_LE(moved.max().item<double>(), 1);
+  EXPECT_GT(moved.max().item<double>(), 0);
+}
+
+TEST(TrainedWeight, ItsWeightHasTheTrainedCodesAsTheNearest) {
+  TrainedWeight weight = trained(spec(.2, .05, true));
+  for (int step = 1; step <= 3; ++step) weight.step(at::randn({3, 8}, at::kFloat), 1, step);
+  const TrainedWeight::State state = weight.snapshot();
+  const Tensor expected = reference({.shift = state.shift, .clips = state.clips}, kScheme);
+  EXPECT_TRUE(at::allclose(weight.dequantized(), expected, 1e-5, 1e-6));
+}
+
+TEST(TrainedWeight, SharesStayWithinZeroAndOne) {
+  TrainedWeight weight = trained(spec(0, .5, true));
+  for (int step = 1; step <= 6; ++step) weight.step(at::randn({3, 8}, at::kFloat), 1, step);
+  const Tensor clips = weight.snapshot().clips;
+  EXPECT_GE(clips.min().item<double>(), 0);
+  EXPECT_LE(clips.max().item<double>(), 1);
+  EXPECT_TRUE(weight.dequantized().isfinite().all().item<bool>());
+}
+
+// Signed steps show the sign of each gradient.
+TEST(TrainedWeight, StepsFollowTheGradientsOfTheFormula) {
+  for (const WeightScheme& scheme : {kScheme, kSymmetric}) {
+    TrainedWeight weight = trained(spec(.03, .03, true), scheme);
+    for (int step = 1; step <= 2; ++step) weight.step(at::randn({3, 8}, at::kFloat), 1, step);
+    const TrainedWeight::State before = weight.snapshot();
+    const Tensor upstream = at::randn({3, 8}, at::kFloat);
+    Leaves leaves{.shift = before.shift.clone().requires_grad_(),
+                  .clips = before.clips.clone().requires_grad_()};
+    const auto gradients = torch::autograd::grad({(reference(leaves, scheme) * upstream).sum()},
+                                                 {leaves.shift, leaves.clips});
+    weight.step(upstream, 1, 3);
+    const TrainedWeight::State after = weight.snapshot();
+    EXPECT_TRUE(at::allclose(before.shift - after.shift, .03 * gradients[0].sign(), 0, 1e-6));
+    const Tensor wanted = (before.clips - .03 * gradients[1].sign()).clamp(0, 1);
+    EXPECT_TRUE(at::allclose(after.clips, wanted, 0, 1e-6)) << gradients[1] << after.clips;
+  }
+}
+
+TEST(TrainedWeight, RestoresWhatItWas) {
+  TrainedWeight weight = trained(spec(.1, .1, false));
+  const TrainedWeight::State state = weight.snapshot();
+  const Tensor before = weight.dequantized().clone();
+  weight.step(at::randn({3, 8}, at::kFloat), 1, 1);
+  EXPECT_FALSE(weight.dequantized().equal(before));
+  weight.restore(state);
+  EXPECT_TRUE(weight.dequantized().equal(before));
+}
+
+}  // namespace
+}  // namespace lowbit
