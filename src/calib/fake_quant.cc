@@ -14,8 +14,7 @@ std::int64_t group_of(const WeightScheme& scheme, std::int64_t in) {
 }
 
 std::int64_t group_of(const ActivationScheme& scheme, std::int64_t in) {
-  const bool whole = scheme.per == ActivationGranularity::token || scheme.group_size == 0;
-  return whole ? in : scheme.group_size;
+  return scheme.whole_token() || scheme.group_size == 0 ? in : scheme.group_size;
 }
 
 bool kernels_apply(const Tensor& tensor) {
@@ -87,7 +86,10 @@ Tensor fake_quant_activation_reference(const Tensor& x, const ActivationScheme& 
   const Tensor high = groups.amax(2, true);
   Tensor scale;
   Tensor zero;
-  if (scheme.symmetric) {
+  if (scheme.is_static() && scheme.scale > 0) {
+    scale = at::full_like(low, scheme.scale);
+    zero = at::full_like(low, middle);
+  } else if (scheme.symmetric) {
     scale = (scheme.clip * at::maximum(high, -low) / (middle - 0.5)).clamp(1e-5, 1e4);
     zero = at::full_like(scale, middle);
   } else {
@@ -157,7 +159,8 @@ Tensor fake_quant_activation(const Tensor& x, const ActivationScheme& scheme) {
     out = at::empty_like(values);
     const FakeQuantGroups how{.group_size = group_of(scheme, x.size(1)), .bits = scheme.bits};
     const ActivationGrid grid{.symmetric = scheme.symmetric,
-                              .clip = static_cast<float>(scheme.clip)};
+                              .clip = static_cast<float>(scheme.clip),
+                              .scale = scheme.is_static() ? scheme.scale : 0.0F};
     at::parallel_for(0, values.numel() / how.group_size, kGrain,
                      [&](std::int64_t begin, std::int64_t end) {
                        fake_quant_activation(how, grid, begin, end, values.data_ptr<float>(),

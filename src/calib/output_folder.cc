@@ -139,14 +139,16 @@ Status OutputFolder::write_shard(const std::string& step, const std::string& nam
 }
 
 Status OutputFolder::write_block(BlockShard shard, std::int64_t block,
+                                 std::span<const PlannedLinear> planned,
                                  const std::vector<const GroupAffineWeight*>& linears,
                                  const TorchBlock::Floats& floats, const std::string& note) {
-  const auto& planned = plan_->blocks[static_cast<std::size_t>(block)].linears;
   std::vector<PackedTensors> packed;
   std::set<std::string> replaced;
   for (std::size_t i = 0; i < planned.size(); ++i) {
     if (linears[i] == nullptr) continue;
-    packed.emplace_back(planned[i].linear.name, *linears[i]);
+    const ActivationScheme& activation = planned[i].scheme.activation;
+    packed.emplace_back(planned[i].linear.name, *linears[i],
+                        activation.is_static() ? activation.scale : 0.0F);
     replaced.insert(planned[i].linear.name + ".weight");
   }
   std::vector<TensorToWrite> tensors;

@@ -38,7 +38,7 @@ class OutputFolder {
 
   // Packs one block: quantized linears as given (null: the source's own tensor), gains and biases
   // as given, in their types; all else copied.
-  Status write_block(BlockShard shard, std::int64_t block,
+  Status write_block(BlockShard shard, std::int64_t block, std::span<const PlannedLinear> planned,
                      const std::vector<const GroupAffineWeight*>& linears,
                      const TorchBlock::Floats& floats, const std::string& note);
   // The packed weights of a finished block, as written; nothing for float linears.

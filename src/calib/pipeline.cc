@@ -200,7 +200,7 @@ class Pipeline {
       auto note = parse_ordered_json(output_.block_note(stage(), index));
       if (!note) return note.error();
       report = block_report(*note);
-      if (auto status = restore_clips(report, linears(index)); !status) return status.error();
+      if (auto status = restore_activations(report, linears(index)); !status) return status.error();
       auto written = output_.read_floats(stage(), index, student.floats());
       if (!written) return written.error();
       floats = std::move(*written);
@@ -215,7 +215,8 @@ class Pipeline {
     if (!resumed) {
       report.mse_after = *error;
       const std::string note = to_json(report).dump();
-      if (auto status = output_.write_block(stage(), index, pointers(*weights), floats, note);
+      if (auto status =
+              output_.write_block(stage(), index, linears(index), pointers(*weights), floats, note);
           !status) {
         return status.error();
       }
@@ -307,21 +308,21 @@ class Pipeline {
                    .on_step = [&](double fraction, const std::string& detail) {
                      return block_step(report.index, 0.05 + 0.9 * fraction, detail);
                    }};
-    const std::vector<double> planned_clips = clips_of(task.linears);
+    const std::vector<ActivationScheme> planned = activations_of(task.linears);
     for (const BlockPass& pass : passes_.block) {
       if (auto status = pass(task); !status) return status.error();
     }
-    if (auto clips = clips_of(task.linears); clips != planned_clips) {
-      report.activation_clips = std::move(clips);
+    if (auto chosen = activations_of(task.linears); chosen != planned) {
+      report.activations = std::move(chosen);
     }
     std::vector<std::optional<GroupAffineWeight>> weights;
     for (std::size_t i = 0; i < task.linears.size(); ++i) {
-      const PlannedLinear& planned = task.linears[i];
-      if (!planned.scheme.weight.quantized()) {
+      const PlannedLinear& linear = task.linears[i];
+      if (!linear.scheme.weight.quantized()) {
         weights.emplace_back();
         continue;
       }
-      weights.emplace_back(coded(student.weight(i), planned, task.parameters[i]));
+      weights.emplace_back(coded(student.weight(i), linear, task.parameters[i]));
     }
     return weights;
   }
@@ -369,8 +370,8 @@ class Pipeline {
       const TunedBlock& block = blocks[static_cast<std::size_t>(index)];
       auto floats = as_stored(block.student.floats());
       if (!floats) return floats.error();
-      auto status =
-          output_.write_block(BlockShard::final, index, pointers(block.packed), *floats, note);
+      auto status = output_.write_block(BlockShard::final, index, linears(index),
+                                        pointers(block.packed), *floats, note);
       if (!status) return status.error();
     }
     report.seconds = seconds_since(start);
@@ -455,7 +456,7 @@ class Pipeline {
   }
 
   const Checkpoint& checkpoint_;
-  Plan plan_;  // its linears with the clips that passes chose
+  Plan plan_;  // its linears with what passes chose of activations
   const QuantizeOptions& options_;
   const PipelinePasses& passes_;
   at::Device device_;

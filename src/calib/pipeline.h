@@ -30,7 +30,9 @@ struct BlockTask {
   // Passes may replace them, gains of norms and biases; a pass leaves the block's function as it
   // found it, but for what it learns.
   TorchBlock& student;
-  std::vector<PlannedLinear>& linears;      // passes may choose activation.clip, and nothing else
+  // Passes may choose clip, scale and, between token and tensor, per of the activations, and
+  // nothing else.
+  std::vector<PlannedLinear>& linears;
   std::vector<GroupParameters> parameters;  // one for each linear; undefined until a range pass
 
   const HiddenStream& inputs;   // the student's: what already quantized blocks put out

@@ -40,8 +40,8 @@ struct BlockReport {
   double mse_before = 0;  // MSE relative to the teacher's mean square
   double mse_after = 0;
   double seconds = 0;
-  std::vector<double> activation_clips;  // of each linear; empty: those of the plan
-  std::vector<std::string> notices;      // a skipped step, a restored state, ...
+  std::vector<ActivationScheme> activations;  // of each linear; empty: those of the plan
+  std::vector<std::string> notices;           // a skipped step, a restored state, ...
 };
 
 struct TuneReport {      // of the stage that trains through the whole model

@@ -20,6 +20,28 @@ std::vector<std::string> notices_of(const OrderedJson& json) {
   return notices;
 }
 
+// What passes may choose; bits and symmetry are the plan's.
+OrderedJson activation_json(const ActivationScheme& activation) {
+  if (!activation.quantized()) return OrderedJson::object();
+  OrderedJson json = {{"per", activation.per == ActivationGranularity::token    ? "token"
+                              : activation.per == ActivationGranularity::tensor ? "tensor"
+                                                                                : "token-group"}};
+  if (activation.clip != 1) json["clip"] = activation.clip;
+  if (activation.is_static()) json["scale"] = activation.scale;
+  return json;
+}
+
+ActivationScheme activation_of(const OrderedJson& json) {
+  ActivationScheme activation;
+  if (!json.is_object() || !json.contains("per")) return activation;
+  activation.bits = 8;  // quantized
+  if (json["per"] == "token") activation.per = ActivationGranularity::token;
+  if (json["per"] == "tensor") activation.per = ActivationGranularity::tensor;
+  if (json.contains("clip")) activation.clip = number_of(json, "clip");
+  activation.scale = static_cast<float>(number_of(json, "scale"));
+  return activation;
+}
+
 }  // namespace
 
 OrderedJson to_json(const BlockReport& report) {
@@ -29,7 +51,9 @@ OrderedJson to_json(const BlockReport& report) {
                       {"relative_mse_before", report.mse_before},
                       {"relative_mse_after", report.mse_after},
                       {"notices", report.notices}};
-  if (!report.activation_clips.empty()) json["activation_clips"] = report.activation_clips;
+  for (const ActivationScheme& activation : report.activations) {
+    json["activations"].push_back(activation_json(activation));
+  }
   return json;
 }
 
@@ -41,9 +65,9 @@ BlockReport block_report(const OrderedJson& json) {
   report.loss_after = number("loss_after");
   report.mse_before = number("relative_mse_before");
   report.mse_after = number("relative_mse_after");
-  if (json.contains("activation_clips")) {
-    for (const auto& clip : json["activation_clips"]) {
-      if (clip.is_number()) report.activation_clips.push_back(clip.get<double>());
+  if (json.contains("activations")) {
+    for (const auto& activation : json["activations"]) {
+      report.activations.push_back(activation_of(activation));
     }
   }
   report.notices = notices_of(json);
@@ -62,23 +86,30 @@ TuneReport tune_report(const OrderedJson& json) {
           .notices = notices_of(json)};
 }
 
-std::vector<double> clips_of(const std::vector<PlannedLinear>& linears) {
-  std::vector<double> clips;
-  for (const PlannedLinear& planned : linears) clips.push_back(planned.scheme.activation.clip);
-  return clips;
+std::vector<ActivationScheme> activations_of(const std::vector<PlannedLinear>& linears) {
+  std::vector<ActivationScheme> activations;
+  for (const PlannedLinear& planned : linears) activations.push_back(planned.scheme.activation);
+  return activations;
 }
 
-// The clips that a block's passes chose, from the journal's note of it.
-Status restore_clips(const BlockReport& report, std::vector<PlannedLinear>& linears) {
-  const std::vector<double>& clips = report.activation_clips;
-  if (clips.empty()) return {};
-  if (clips.size() != linears.size() || !std::all_of(clips.begin(), clips.end(), is_clip)) {
+Status restore_activations(const BlockReport& report, std::vector<PlannedLinear>& linears) {
+  const std::vector<ActivationScheme>& chosen = report.activations;
+  if (chosen.empty()) return {};
+  const auto sound = [](const ActivationScheme& scheme) {
+    return is_clip(scheme.clip) && (!scheme.is_static() || scheme.scale > 0);
+  };
+  if (chosen.size() != linears.size() || !std::all_of(chosen.begin(), chosen.end(), sound)) {
     return bad_input("journal/damaged",
-                     fmt::format("the journal's note of block {} holds no clip ratio for each of "
-                                 "its {} linears; run again with --restart",
+                     fmt::format("the journal's note of block {} does not tell how the inputs of "
+                                 "its {} linears are quantized; run again with --restart",
                                  report.index, linears.size()));
   }
-  for (std::size_t i = 0; i < clips.size(); ++i) linears[i].scheme.activation.clip = clips[i];
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    ActivationScheme& activation = linears[i].scheme.activation;
+    activation.per = chosen[i].per;
+    activation.clip = chosen[i].clip;
+    activation.scale = chosen[i].scale;
+  }
   return {};
 }
 

@@ -17,9 +17,9 @@ OrderedJson to_json(const TuneReport& report);
 BlockReport block_report(const OrderedJson& note);
 TuneReport tune_report(const OrderedJson& note);
 
-// The clips that passes chose for a block's linears, for its report, and from there into a resumed
-// run's plan; "journal/damaged" where the report has not one for each.
-std::vector<double> clips_of(const std::vector<PlannedLinear>& linears);
-Status restore_clips(const BlockReport& report, std::vector<PlannedLinear>& linears);
+// What passes chose of the activations of a block's linears, for its report, and from there into a
+// resumed run's plan; "journal/damaged" where the report has not one for each.
+std::vector<ActivationScheme> activations_of(const std::vector<PlannedLinear>& linears);
+Status restore_activations(const BlockReport& report, std::vector<PlannedLinear>& linears);
 
 }  // namespace lowbit

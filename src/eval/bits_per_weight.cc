@@ -5,8 +5,8 @@
 namespace lowbit {
 namespace {
 
-// Bytes of whatever stands for the weight: codes, scales, zero points and shape, or the float
-// matrix.
+// Bytes of whatever stands for the weight: codes, scales, zero points, shape, a static scale, or
+// the float matrix.
 Result<std::uint64_t> stored_bytes(const ReferenceModel& model, const LinearSpec& linear) {
   const Checkpoint& checkpoint = model.checkpoint();
   if (model.quantization().find(linear.name) == nullptr) {
@@ -21,8 +21,10 @@ Result<std::uint64_t> stored_bytes(const ReferenceModel& model, const LinearSpec
     if (!part) return part.error();
     bytes += part->info->size_bytes();
   }
-  const std::string zeros = linear.name + ".weight_zero_point";
-  if (checkpoint.has(zeros)) bytes += checkpoint.tensor(zeros).value().info->size_bytes();
+  for (const char* suffix : {".weight_zero_point", ".input_scale"}) {
+    const std::string part = linear.name + suffix;
+    if (checkpoint.has(part)) bytes += checkpoint.tensor(part).value().info->size_bytes();
+  }
   return bytes;
 }
 

@@ -92,6 +92,7 @@ struct QuantizedActivations {
 //   s = clamp(c (max - min) / (2^b - 1), 1e-5, 1e4), z = round(clamp(-(c min) / s, -1e4, 1e4)),
 //   code = clamp(round(x / s) + z, 0, 2^b - 1); symmetric: s = clamp(c max|x| / (2^(b-1) - 1/2),
 //   1e-5, 1e4), z = 2^(b-1). z is not limited to the codes (FRM-PTQ, activation quantiser).
+// Static: s is the scheme's scale, z = 2^(b-1).
 // Every operation rounds to float32. Both ends are multiplied by c, so a group far from zero, which
 // does not contain it, leaves its own range: there c must be 1.
 QuantizedActivations quantize_activations(std::span<const float> x,  // [tokens, in]

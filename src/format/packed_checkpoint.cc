@@ -243,12 +243,33 @@ std::string describe(const LinearScheme& scheme) {
   return text;
 }
 
-PackedTensors::PackedTensors(const std::string& linear, const GroupAffineWeight& weight)
+Result<float> read_input_scale(const Checkpoint& checkpoint, const std::string& linear) {
+  const std::string name = linear + ".input_scale";
+  if (!checkpoint.has(name)) {
+    return bad_input("packed/missing-tensor",
+                     fmt::format("{}: tensor '{}' is not in the checkpoint; the config says that "
+                                 "this linear's input has a stored range",
+                                 checkpoint.folder().string(), name));
+  }
+  const auto scale = checkpoint.floats(name, {1});
+  if (!scale) return scale.error();
+  if (!std::isfinite(scale->front()) || !(scale->front() > 0.0F)) {
+    return bad_input("packed/bad-scale",
+                     fmt::format("tensor '{}' is {}; a scale is finite and above 0; the file is "
+                                 "damaged or its writer is wrong",
+                                 name, scale->front()));
+  }
+  return scale->front();
+}
+
+PackedTensors::PackedTensors(const std::string& linear, const GroupAffineWeight& weight,
+                             float input_scale)
     : linear_(linear),
       groups_(weight.groups()),
       scale_type_(weight.scale_type),
       packed_(pack(weight)),
-      shape_{weight.out, weight.in} {}
+      shape_{weight.out, weight.in},
+      input_scale_(input_scale) {}
 
 void PackedTensors::reserve(std::int64_t rows) {
   const auto grow = [&](auto& part) {
@@ -290,6 +311,10 @@ std::vector<TensorToWrite> PackedTensors::tensors() const {
                       std::as_bytes(std::span(packed_.weight_zero_point))});
   }
   result.push_back({linear_ + ".weight_shape", DType::i64, {2}, std::as_bytes(std::span(shape_))});
+  if (input_scale_ > 0) {
+    result.push_back(
+        {linear_ + ".input_scale", DType::f32, {1}, std::as_bytes(std::span(&input_scale_, 1))});
+  }
   return result;
 }
 

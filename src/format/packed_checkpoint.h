@@ -60,14 +60,15 @@ Status check_transform(const std::string& linear, const InputTransform& transfor
 // The tensors of one quantized linear, as they stand in a shard; owns the bytes.
 class PackedTensors {
  public:
-  PackedTensors(const std::string& linear, const GroupAffineWeight& weight);
+  // `input_scale`: of static activations; 0: there is none.
+  PackedTensors(const std::string& linear, const GroupAffineWeight& weight, float input_scale = 0);
   // A weight that is packed in runs of rows, for one that is too large to be held otherwise: the
   // first run is the constructor's; all but the last have a multiple of 32 rows, because 32 zero
   // points fill whole words. `reserve` takes the memory of so many rows at once.
   void reserve(std::int64_t rows);
   void append(const GroupAffineWeight& rows);
   std::vector<TensorToWrite> tensors()
-      const;  // weight_packed, weight_scale, [weight_zero_point], weight_shape
+      const;  // weight_packed, weight_scale, [weight_zero_point], weight_shape, [input_scale]
 
  private:
   std::string linear_;
@@ -75,7 +76,12 @@ class PackedTensors {
   DType scale_type_;
   PackedGroupAffine packed_;
   std::vector<std::int64_t> shape_;  // {out, in}
+  float input_scale_;
 };
+
+// The scale of a linear's static activations, the tensor `input_scale` [1] of any float type: above
+// 0 and finite, else packed/bad-scale.
+Result<float> read_input_scale(const Checkpoint& checkpoint, const std::string& linear);
 
 // One linear as its checkpoint stores it, every description and scale checked; views of the mapped
 // files, which the checkpoint must outlive.

@@ -106,14 +106,24 @@ Result<ActivationScheme> read_activations(const OrderedJson& json, const std::st
   if (!section) return section.error();
   const Result<Arguments> arguments = read_arguments(*section);
   if (!arguments) return arguments.error();
-  const OrderedJson* dynamic = section->find("dynamic");
-  if (dynamic == nullptr || *dynamic != true) {
-    return unsupported(section->where("dynamic"),
-                       "activations with stored ranges are not read; only true is");
+  if (arguments->strategy != "group" && arguments->strategy != "token" &&
+      arguments->strategy != "tensor") {
+    return unsupported(
+        section->where("strategy"),
+        fmt::format("'{}' is not read; group, token and tensor are", arguments->strategy));
   }
-  if (arguments->strategy != "group" && arguments->strategy != "token") {
-    return unsupported(section->where("strategy"),
-                       fmt::format("'{}' is not read; group and token are", arguments->strategy));
+  const Result<bool> dynamic = section->boolean("dynamic", false);
+  if (!dynamic) return dynamic.error();
+  const bool whole = arguments->strategy == "tensor";
+  if (*dynamic == whole) {
+    return unsupported(section->where("dynamic"),
+                       whole ? "one range for a whole tensor is read where it is stored, not where "
+                               "it is taken at run time; only false is"
+                             : "stored ranges of tokens or groups are not read; only true is");
+  }
+  if (whole && !arguments->symmetric) {
+    return unsupported(section->where("symmetric"),
+                       "stored ranges with a zero point are not read; only true is");
   }
   const Result<double> clip = section->number("clip_ratio", 1);
   if (!clip) return clip.error();
@@ -123,8 +133,8 @@ Result<ActivationScheme> read_activations(const OrderedJson& json, const std::st
   }
   ActivationScheme scheme{
       .bits = arguments->bits, .symmetric = arguments->symmetric, .clip = *clip};
-  if (arguments->strategy == "token") {
-    scheme.per = ActivationGranularity::token;
+  if (arguments->strategy != "group") {
+    scheme.per = whole ? ActivationGranularity::tensor : ActivationGranularity::token;
     scheme.group_size = 0;
   } else {
     scheme.group_size = arguments->group_size;
@@ -253,14 +263,15 @@ bool others_know(const LinearScheme& scheme) {
 
 // Linears of one scheme. Transforms that others know stand apart, and make no group of their own.
 struct WrittenGroup {
-  LinearScheme scheme;  // without a transform
+  LinearScheme scheme;  // without a transform, and without the scale of static activations
   std::string_view format;
   std::vector<std::string> linears;
 };
 
 void add_to_group(const std::string& linear, const LinearScheme& scheme,
                   std::vector<WrittenGroup>& groups) {
-  const LinearScheme bare{.weight = scheme.weight, .activation = scheme.activation};
+  LinearScheme bare{.weight = scheme.weight, .activation = scheme.activation};
+  bare.activation.scale = 0;
   const std::string_view format = others_know(scheme) ? kFormat : kOwnFormat;
   auto group = std::find_if(groups.begin(), groups.end(), [&](const WrittenGroup& known) {
     return known.scheme == bare && known.format == format;
@@ -279,10 +290,11 @@ OrderedJson group_json(const WrittenGroup& group) {
   weights["actorder"] = nullptr;
   OrderedJson inputs = nullptr;
   if (const ActivationScheme& activation = scheme.activation; activation.quantized()) {
-    const bool grouped = activation.per == ActivationGranularity::token_group;
-    inputs = arguments_json(activation.bits, activation.symmetric, grouped ? "group" : "token",
+    const bool grouped = !activation.whole_token();
+    const std::string_view whole = activation.is_static() ? "tensor" : "token";
+    inputs = arguments_json(activation.bits, activation.symmetric, grouped ? "group" : whole,
                             grouped ? activation.group_size : 0);
-    inputs["dynamic"] = true;
+    inputs["dynamic"] = !activation.is_static();
     if (activation.clip != 1) inputs["clip_ratio"] = activation.clip;
   }
   return {{"targets", compact_targets(group.linears)},

@@ -57,12 +57,13 @@ float quantize_group(std::span<const float> x, const ActivationScheme& scheme,
   }
   const auto largest = static_cast<float>((1 << scheme.bits) - 1);
   const auto clip = static_cast<float>(scheme.clip);
-  float scale = 0.0F;
-  float zero = 0.0F;
-  if (scheme.symmetric) {
+  float scale = scheme.scale;
+  auto zero = static_cast<float>(1 << (scheme.bits - 1));
+  if (scheme.is_static()) {
+    CHECK(scale > 0.0F);
+  } else if (scheme.symmetric) {
     const float magnitude = std::max(std::abs(range.low), std::abs(range.high));
     scale = std::clamp(clip * magnitude / (largest / 2.0F), kSmallestScale, kLargestScale);
-    zero = static_cast<float>(1 << (scheme.bits - 1));
   } else {
     scale = std::clamp(clip * (range.high - range.low) / largest, kSmallestScale, kLargestScale);
     zero = std::nearbyint(std::clamp(-(clip * range.low) / scale, -kLargestZero, kLargestZero));
@@ -202,7 +203,7 @@ QuantizedActivations quantize_activations(std::span<const float> x, std::int64_t
   CHECK(scheme.bits >= 2 && scheme.bits <= 8 && is_clip(scheme.clip));
   QuantizedActivations result;
   result.in = in;
-  result.group_size = scheme.per == ActivationGranularity::token ? in : scheme.group_size;
+  result.group_size = scheme.whole_token() ? in : scheme.group_size;
   CHECK(result.group_size > 0 && in % result.group_size == 0);
   result.tokens = std::ssize(x) / in;
   CHECK(result.tokens * in == std::ssize(x));

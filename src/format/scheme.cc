@@ -22,8 +22,9 @@ std::string describe(const WeightScheme& scheme) {
 
 std::string describe(const ActivationScheme& scheme) {
   if (!scheme.quantized()) return "A16";
-  const bool whole = scheme.per == ActivationGranularity::token;
-  const std::string per = whole ? "token" : fmt::format("g{}", scheme.group_size);
+  std::string per = "token";
+  if (scheme.per == ActivationGranularity::token_group) per = fmt::format("g{}", scheme.group_size);
+  if (scheme.is_static()) per = "static";
   const std::string clip = scheme.clip == 1 ? "" : fmt::format(" clip {}", scheme.clip);
   return fmt::format("A{} {} {}{}", scheme.bits, per, symmetry(scheme.symmetric), clip);
 }

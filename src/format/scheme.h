@@ -17,16 +17,23 @@ struct WeightScheme {
   bool operator==(const WeightScheme&) const = default;
 };
 
-enum class ActivationGranularity { token, token_group };
+// Dynamic ranges, taken from the values at run time, of each token or of each token and group; or
+// one static range for a linear, known from calibration.
+enum class ActivationGranularity { token, token_group, tensor };
 
-struct ActivationScheme {  // dynamic: ranges are taken from the values at run time
-  int bits = 16;           // 2..8; 16: float
+struct ActivationScheme {
+  int bits = 16;  // 2..8; 16: float
   ActivationGranularity per = ActivationGranularity::token_group;
   std::int64_t group_size = 128;  // token_group only; that of the linear's weight
-  bool symmetric = false;
-  double clip = 1;  // used as float32; both ends of a range are multiplied by it
+  bool symmetric = false;         // tensor: always
+  double clip = 1;  // used as float32; both ends of a dynamic range are multiplied by it
+  float scale = 0;  // tensor: of all values; 0: not known yet. A checkpoint has it beside the
+                    // weight, not in its config
 
   bool quantized() const { return bits < 16; }
+  bool is_static() const { return quantized() && per == ActivationGranularity::tensor; }
+  // Whether a whole token shares its scale.
+  bool whole_token() const { return per != ActivationGranularity::token_group; }
   bool operator==(const ActivationScheme&) const = default;
 };
 

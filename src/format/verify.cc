@@ -195,6 +195,11 @@ class Verifier {
       known_.insert(fmt::format("{}.{}", linear.name, part));
     }
     if (!scheme->weight.symmetric) known_.insert(linear.name + ".weight_zero_point");
+    if (scheme->activation.is_static()) {
+      known_.insert(linear.name + ".input_scale");
+      const Result<float> scale = read_input_scale(checkpoint_, linear.name);
+      if (!scale) problem(scale.error());
+    }
     if (Status status = check_transform(linear.name, scheme->transform, linear.in); !status) {
       problem(status.error());
     }

@@ -71,9 +71,10 @@ void fake_quant_activation(FakeQuantGroups how, ActivationGrid grid, std::int64_
       low = values[i] < low ? values[i] : low;
       high = values[i] > high ? values[i] : high;
     }
-    float s = 0.0F;
+    float s = grid.scale;
     float z = middle;
-    if (!grid.symmetric) {
+    if (s > 0.0F) {  // static
+    } else if (!grid.symmetric) {
       s = std::clamp(grid.clip * (high - low) / top, 1e-5F, 1e4F);
       z = std::nearbyintf(std::clamp(-(grid.clip * low) / s, -1e4F, 1e4F));
     } else {

@@ -27,11 +27,12 @@ void fake_quant_weight_backward(FakeQuantGroups how, std::int64_t begin, std::in
                                 const float* weight, const float* scale, const float* zero,
                                 float* upstream, float* scale_gradient, float* zero_gradient);
 
-// Activations, dynamic: the values of quantize_activations' codes (format/group_affine.h), to the
+// Activations: the values of quantize_activations' codes (format/group_affine.h), to the
 // bit.
 struct ActivationGrid {
   bool symmetric = false;
-  float clip = 1.0F;  // in (0, 1]
+  float clip = 1.0F;   // in (0, 1]
+  float scale = 0.0F;  // above 0: static, of all groups; symmetric
 };
 void fake_quant_activation(FakeQuantGroups how, ActivationGrid grid, std::int64_t begin,
                            std::int64_t end, const float* x, float* out);

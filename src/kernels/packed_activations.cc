@@ -97,11 +97,12 @@ GroupCodes code_group(const float* x, std::int64_t size, const ActivationScheme&
   const auto largest = static_cast<float>((1 << scheme.bits) - 1);
   const auto clip = static_cast<float>(scheme.clip);
   GroupCodes group;
-  float zero = 0.0F;
-  if (scheme.symmetric) {
+  auto zero = static_cast<float>(1 << (scheme.bits - 1));
+  if (scheme.is_static()) {
+    group.scale = scheme.scale;
+  } else if (scheme.symmetric) {
     const float magnitude = std::max(std::abs(range.low), std::abs(range.high));
     group.scale = std::clamp(clip * magnitude / (largest / 2.0F), kSmallestScale, kLargestScale);
-    zero = static_cast<float>(1 << (scheme.bits - 1));
   } else {
     group.scale =
         std::clamp(clip * (range.high - range.low) / largest, kSmallestScale, kLargestScale);
@@ -214,7 +215,8 @@ PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
                                    std::int64_t group_size, const ActivationScheme& scheme) {
   CHECK(scheme.bits >= 2 && scheme.bits <= 8 && is_clip(scheme.clip));
   CHECK(group_size > 0 && in % group_size == 0);
-  const bool whole = scheme.per == ActivationGranularity::token;
+  CHECK(!scheme.is_static() || scheme.scale > 0.0F);
+  const bool whole = scheme.whole_token();
   CHECK(whole || scheme.group_size == group_size);
   PackedActivations packed{.tokens = std::ssize(x) / in,
                            .in = in,

@@ -7,6 +7,19 @@
 
 namespace lowbit {
 
+namespace {
+
+// `scheme` but for its clip, or the same of its scale where that is fixed.
+void set_clip(ActivationScheme& clipped, double ratio, const ActivationScheme& scheme) {
+  if (scheme.is_static()) {
+    clipped.scale = scheme.scale * static_cast<float>(ratio);
+  } else {
+    clipped.clip = ratio;
+  }
+}
+
+}  // namespace
+
 double search_clip(const Tensor& x, const Tensor& weight, const ActivationScheme& scheme) {
   constexpr int kSteps = 20,
                 kSmallest = 12;  // twentieths: few ratios are few groups in config.json
@@ -15,12 +28,13 @@ double search_clip(const Tensor& x, const Tensor& weight, const ActivationScheme
   double least = std::numeric_limits<double>::infinity();
   ActivationScheme candidate = scheme;
   for (int step = kSteps; step >= kSmallest; --step) {
-    candidate.clip = static_cast<double>(step) / kSteps;
+    const double ratio = static_cast<double>(step) / kSteps;
+    set_clip(candidate, ratio, scheme);
     const Tensor lost = (x - fake_quant_activation(x, candidate)).matmul(weight.t());
     const double error = lost.square().sum().item<double>();
     if (!(error < least)) continue;
     least = error;
-    best = candidate.clip;
+    best = ratio;
   }
   return best;
 }
@@ -57,7 +71,10 @@ BlockPass clip_pass() {
       for (const std::size_t i : set) weights.push_back(task.student.weight(i));
       const double clip = search_clip(at::cat(samples[set.front()]), at::cat(weights),
                                       task.linears[set.front()].scheme.activation);
-      for (const std::size_t i : set) task.linears[i].scheme.activation.clip = clip;
+      for (const std::size_t i : set) {
+        ActivationScheme& activation = task.linears[i].scheme.activation;
+        set_clip(activation, clip, activation);
+      }
     }
     return task.on_step(0, "clip");
   };

@@ -7,6 +7,7 @@
 #include "methods/rotate.h"
 #include "methods/smooth.h"
 #include "methods/solve.h"
+#include "methods/static_range.h"
 #include "methods/tune.h"
 
 namespace lowbit {
@@ -31,6 +32,7 @@ Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
     passes.block.push_back(smooth_pass(recipe.smooth, recipe.range));
   if (recipe.hadamard) passes.block.push_back(rotate_pass());
   passes.block.push_back(range_pass(recipe.range));
+  if (recipe.may_be_static()) passes.block.push_back(static_range_pass());
   if (recipe.searches_clips()) passes.block.push_back(clip_pass());
   if (recipe.solve.method != SolveMethod::nearest)
     passes.block.push_back(solve_pass(recipe.solve, recipe.range));

@@ -33,15 +33,49 @@ class BlockSmoother {
 
   Status run() {
     observe();
+    if (spec_.method == SmoothMethod::fptq) choose_static();
     for (const Place& place : places()) {
       const Statistics& inputs = statistics_[place.consumers.front()];
-      apply(place, spec_.method == SmoothMethod::smoothquant ? smoothquant(place, inputs)
-                                                             : awq(place, inputs));
+      if (const Tensor scale = scale_of(place, inputs); scale.defined()) apply(place, scale);
     }
     return task_.on_step(0, "smooth");
   }
 
  private:
+  // Undefined where nothing is to be done.
+  Tensor scale_of(const Place& place, const Statistics& inputs) const {
+    switch (spec_.method) {
+      case SmoothMethod::smoothquant:
+        return smoothquant(place, inputs);
+      case SmoothMethod::awq:
+        return awq(place, inputs);
+      case SmoothMethod::fptq:
+        return is_between(inputs) ? fptq_scale(shared(place, inputs.largest)) : Tensor();
+      case SmoothMethod::none:
+        break;
+    }
+    return {};
+  }
+
+  // FPTQ's policy by the largest input.
+  bool is_between(const Statistics& inputs) const {
+    const double largest = inputs.largest.max().item<double>();
+    return largest > spec_.plain_below && largest < spec_.dynamic_from;
+  }
+
+  void choose_static() {
+    std::vector<bool> divisible(task_.linears.size());
+    for (const Place& place : places()) divisible[place.consumers.front()] = true;
+    for (const LinearSet& set : input_sets(task_.student.spec())) {
+      const Statistics& inputs = statistics_[set.front()];
+      const bool plain = inputs.largest.max().item<double>() <= spec_.plain_below;
+      if (!plain && !(is_between(inputs) && divisible[set.front()])) continue;
+      for (const std::size_t i : set) {
+        task_.linears[i].scheme.activation.per = ActivationGranularity::tensor;
+      }
+    }
+  }
+
   std::vector<Place> places() const {
     const BlockSpec& block = task_.student.spec();
     const auto sets = input_sets(block);
@@ -183,6 +217,11 @@ Tensor smoothquant_scale(const Tensor& largest_input, const Tensor& largest_weig
   const Tensor weight = largest_weight.clamp_min(1e-5);
   const Tensor scale = (largest_input.pow(alpha) / weight.pow(1.0 - alpha)).clamp_min(1e-5);
   return at::where(largest_input.gt(0), scale, at::ones_like(scale));
+}
+
+Tensor fptq_scale(const Tensor& largest_input) {
+  return at::where(largest_input.gt(0), largest_input / (largest_input + 2).log2(),
+                   at::ones_like(largest_input));
 }
 
 Tensor awq_scale(const Tensor& mean_input, double alpha) {

@@ -3,6 +3,10 @@
 // what made the input: the gain of a norm, or the rows of the linear before (v for o, up for down).
 // The block's function is unchanged.
 //
+// FPTQ (Li et al., arXiv 2308.15987): s = max|x| / log2(2 + max|x|), where the largest input of all
+// channels lies between two thresholds. Below them nothing is done; there and between them the
+// linears get static ranges, above them dynamic ones of each token. Inputs that nothing can be
+// divided in stay dynamic in the place of equalised.
 // SmoothQuant (Xiao et al., ICML 2023): s = max|x|^alpha / max|w|^(1 - alpha).
 // AWQ (Lin et al., MLSys 2024): s = mean|x|^alpha, the alpha of 0, 0.05, ... 0.95 that loses least;
 // here what is lost is the squared error of the linears' outputs on a sample of tokens, with
@@ -19,6 +23,9 @@ Tensor smoothquant_scale(const Tensor& largest_input, const Tensor& largest_weig
 
 // s = max(a^alpha, 1e-4) over sqrt(max s min s); 1 where a = 0.
 Tensor awq_scale(const Tensor& mean_input, double alpha);
+
+// s = a / log2(2 + a); 1 where a = 0.
+Tensor fptq_scale(const Tensor& largest_input);
 
 BlockPass smooth_pass(const SmoothSpec& spec, RangeMethod range);
 

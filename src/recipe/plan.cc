@@ -110,7 +110,9 @@ Result<LinearScheme> scheme_of(const Recipe& recipe, const LinearSpec& linear,
   if (!size) return size.error();
   scheme.weight.group_size = *size;
   scheme.activation.group_size = scheme.weight.group_size;
-  if (scheme.weight.group_size == 0) scheme.activation.per = ActivationGranularity::token;
+  if (scheme.weight.group_size == 0 && !scheme.activation.whole_token()) {
+    scheme.activation.per = ActivationGranularity::token;
+  }
   if (recipe.hadamard && hadamard_size(linear.in) > 1) {
     scheme.transform.hadamard = hadamard_size(linear.in);
   }
@@ -167,6 +169,17 @@ Status check_learn(const Recipe& recipe) {
     }
   }
   return {};
+}
+
+// Static ranges have no zero point.
+Status check_static(const Recipe& recipe) {
+  if (!recipe.may_be_static() || recipe.activations.symmetric) return {};
+  return usage_error(
+      "plan/asymmetric-static",
+      fmt::format("recipe '{}': scheme.activations.symmetric is false, and static ranges, which {} "
+                  "gives, are symmetric; set it to true",
+                  recipe.name,
+                  recipe.activations.is_static() ? "per = \"tensor\"" : "smooth.fptq"));
 }
 
 // What a recipe may ask of the head: a tied one is the embedding's table, and integer activations
@@ -293,6 +306,7 @@ Result<Plan> make_plan(const Checkpoint& checkpoint, const Recipe& recipe, PlanO
   plan.recipe = recipe;
   plan.model = std::move(*model);
   Status sound = check_learn(recipe);
+  if (sound) sound = check_static(recipe);
   if (sound) sound = check_ignored_names(recipe, plan.model);
   if (!sound) return sound.error();
   const Result<std::vector<Sensitivity>> split = sensitivities(checkpoint, plan);

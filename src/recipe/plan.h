@@ -2,7 +2,7 @@
 // run will take. `quantize` runs on a plan and on nothing else.
 //
 // Errors: model/already-quantized, plan/{group-size, ignore-unknown, tied-head, float-head,
-// learn-conflict, memory, disk, window-too-long, output-not-empty}.
+// learn-conflict, asymmetric-static, memory, disk, window-too-long, output-not-empty}.
 #pragma once
 
 #include <cstdint>

@@ -27,13 +27,16 @@ struct CalibrationSpec {
 
 // smooth.*: channels of a linear's input divided by a scale that goes into the weights
 // (methods/smooth.h).
-enum class SmoothMethod { none, smoothquant, awq };
+enum class SmoothMethod { none, smoothquant, awq, fptq };
 
 struct SmoothSpec {
   SmoothMethod method = SmoothMethod::none;
   double alpha = 0.5;  // smoothquant: share of the difficulty that moves into the weights
   // v to o and up to down too, whose scale goes into the rows of a linear (AWQ); norms always
   bool linears = true;
+  double plain_below = 15;  // fptq: largest inputs up to this stay as they are, with static ranges;
+  double dynamic_from =
+      150;  // from this on, with dynamic ones; between, equalised, with static ones
 };
 
 // solve.*: rounding that lets later inputs make up for the errors of earlier ones
@@ -119,13 +122,18 @@ struct Recipe {
   TuneSpec tune;
   CalibrationSpec calibration;
 
+  // Whether linears may end with static ranges of activations.
+  bool may_be_static() const {
+    return activations.quantized() &&
+           (activations.is_static() || smooth.method == SmoothMethod::fptq);
+  }
   bool searches_clips() const {
     return activation_clip == ClipChoice::search && activations.quantized();
   }
   bool needs_calibration() const {
     return !learn.empty() || range == RangeMethod::importance_search || searches_clips() ||
-           smooth.method != SmoothMethod::none || solve.method != SolveMethod::nearest ||
-           tune.method != TuneMethod::none;
+           may_be_static() || smooth.method != SmoothMethod::none ||
+           solve.method != SolveMethod::nearest || tune.method != TuneMethod::none;
   }
 };
 

@@ -98,11 +98,14 @@ RecipeKey<Owner> group_size(std::string key, std::int64_t Owner::*member) {
 }
 
 // A value that has a name.
-template <typename Owner, typename Value>
+template <typename Owner, typename Value, std::size_t Count = 2>
 RecipeKey<Owner> named(std::string key, Value Owner::*member,
-                       std::array<std::pair<const char*, Value>, 2> values) {
+                       std::array<std::pair<const char*, Value>, Count> values) {
   const auto get = [=](const Owner& owner) {
-    return RecipeValue(std::string(values[owner.*member == values[0].second ? 0 : 1].first));
+    const auto* found = std::find_if(values.begin(), values.end() - 1, [&](const auto& value) {
+      return value.second == owner.*member;
+    });
+    return RecipeValue(std::string(found->first));
   };
   const auto set = [=](Owner& owner, const RecipeValue& value) {
     for (const auto& [name, meant] : values) {
@@ -112,14 +115,17 @@ RecipeKey<Owner> named(std::string key, Value Owner::*member,
     }
     return false;
   };
-  return {std::move(key), fmt::format("\"{}\" or \"{}\"", values[0].first, values[1].first), get,
-          set};
+  std::vector<std::string> quoted;
+  for (const auto& [name, meant] : values) quoted.push_back(fmt::format("\"{}\"", name));
+  return {std::move(key), fmt::format("{}", fmt::join(quoted, " or ")), get, set};
 }
 
 RecipeKey<ActivationScheme> granularity() {
+  using Named = std::pair<const char*, ActivationGranularity>;
   return named("per", &ActivationScheme::per,
-               {{{"token", ActivationGranularity::token},
-                 {"token-group", ActivationGranularity::token_group}}});
+               std::array{Named{"token", ActivationGranularity::token},
+                          Named{"token-group", ActivationGranularity::token_group},
+                          Named{"tensor", ActivationGranularity::tensor}});
 }
 
 RecipeKey<ActivationScheme> clip() {
@@ -134,11 +140,13 @@ RecipeKey<ActivationScheme> clip() {
   return key;
 }
 
-// Static activation ranges do not exist yet; the key is there so that a recipe can say what it
-// means.
+// `per` decides it; the key is there so that a recipe can say what it means.
 RecipeKey<ActivationScheme> dynamic() {
-  return {"dynamic", "true", [](const ActivationScheme&) { return RecipeValue(true); },
-          [](ActivationScheme&, const RecipeValue& value) { return value == RecipeValue(true); }};
+  const auto get = [](const ActivationScheme& scheme) {
+    return RecipeValue(scheme.per != ActivationGranularity::tensor);
+  };
+  return {"dynamic", "true, or false where per is \"tensor\"", get,
+          [=](ActivationScheme& scheme, const RecipeValue& value) { return value == get(scheme); }};
 }
 
 // What is trained is what has a rate; a name without one would silently stay as it is.
@@ -229,6 +237,10 @@ std::vector<PassKind> make_pass_kinds() {
   smooth("smoothquant", SmoothMethod::smoothquant,
          {number("alpha", &SmoothSpec::alpha, 0, 1), flag("linears", &SmoothSpec::linears)});
   smooth("awq", SmoothMethod::awq, {flag("linears", &SmoothSpec::linears)});
+  smooth("fptq", SmoothMethod::fptq,
+         {number("plain_below", &SmoothSpec::plain_below, 0, 1e9),
+          number("dynamic_from", &SmoothSpec::dynamic_from, 0, 1e9),
+          flag("linears", &SmoothSpec::linears)});
   kinds.push_back(choice("rotate", "none", &Recipe::hadamard, false));
   kinds.push_back(choice("rotate", "hadamard", &Recipe::hadamard, true));
   for (const auto& [name, method] : {std::pair{"min-max", RangeMethod::min_max},

@@ -36,8 +36,7 @@ Status load_bias(const Checkpoint& checkpoint, const LinearSpec& spec, LoadedLin
 bool kernels_take(const ActivationScheme& activation, const StoredGroupAffine& weight) {
   constexpr std::int64_t kLargestActivation = 10000 + 255;
   if (!activation.quantized()) return true;
-  const bool same_groups =
-      activation.per == ActivationGranularity::token || activation.group_size == weight.group_size;
+  const bool same_groups = activation.whole_token() || activation.group_size == weight.group_size;
   const std::int64_t largest_weight = (std::int64_t{1} << weight.bits) - 1;
   return same_groups && weight.group_size * largest_weight * kLargestActivation <= INT32_MAX;
 }
@@ -83,6 +82,11 @@ Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const L
       read_stored_group_affine(checkpoint, spec.name, spec.out, spec.in, scheme->weight);
   if (!stored) return stored.error();
   linear.activation = scheme->activation;
+  if (linear.activation.is_static()) {
+    const Result<float> scale = read_input_scale(checkpoint, spec.name);
+    if (!scale) return scale.error();
+    linear.activation.scale = *scale;
+  }
   linear.transform = scheme->transform;
   if (linear.isa != Isa::reference && kernels_take(linear.activation, *stored)) {
     linear.arranged = arrange(*stored);

@@ -253,6 +253,30 @@ TEST(QuantizationConfig, ReadsBackAClipAndKeepsItFromOtherPrograms) {
   EXPECT_FALSE(group_of(config)["input_activations"].contains("clip_ratio"));
 }
 
+TEST(QuantizationConfig, StaticScalesStandBesideTheWeightsNotInTheConfig) {
+  QuantizationMap map;
+  ActivationScheme activation{8, ActivationGranularity::tensor, 0, true};
+  for (const std::size_t i : {0U, 1U}) {
+    activation.scale = .5F + static_cast<float>(i);
+    map.set(kLinears[i], {{4, 32, false}, activation});
+  }
+  OrderedJson config = {{"quantization_config", map.quantization_config(kLinears)}};
+  ASSERT_EQ(config["quantization_config"]["config_groups"].size(), 1U);
+  const OrderedJson& inputs = group_of(config)["input_activations"];
+  EXPECT_EQ(inputs["strategy"], "tensor");
+  EXPECT_EQ(inputs["dynamic"], false);
+  EXPECT_EQ(group_of(config)["format"], "pack-quantized");
+  activation.scale = 0;
+  EXPECT_EQ(QuantizationMap::read(config, kLinears).value().find(kLinears[1])->activation,
+            activation);
+  for (const char* changed :
+       {R"({"dynamic": true})", R"({"symmetric": false})", R"({"strategy": "token"})"}) {
+    OrderedJson other = config;
+    group_of(other)["input_activations"].update(parsed(changed));
+    EXPECT_EQ(error_code(other), "packed/unsupported-method") << changed;
+  }
+}
+
 TEST(QuantizationConfig, LinearsThatDifferInTheirClipAloneAreGroupsOfTheirOwn) {
   QuantizationMap map;
   for (const std::size_t i : {0U, 1U, 2U, 3U}) {

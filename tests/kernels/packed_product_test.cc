@@ -146,6 +146,22 @@ TEST(PackActivations, GivesTheReferencesCodesForEveryWidthAndClip) {
   }
 }
 
+TEST(PackActivations, GivesTheReferencesCodesOfStaticScales) {
+  const Shape shape{0, 96, 32, 12};
+  const std::vector<float> x = extreme_input(shape);
+  for (int bits = 2; bits <= 8; ++bits) {
+    for (const float scale : {1e-5F, 0.0123F, 1.0F, 1e4F}) {
+      SCOPED_TRACE(::testing::Message() << bits << " bits, scale " << scale);
+      expect_reference_codes(x, shape,
+                             {.bits = bits,
+                              .per = ActivationGranularity::tensor,
+                              .group_size = 0,
+                              .symmetric = true,
+                              .scale = scale});
+    }
+  }
+}
+
 // Of float activations, with `decoded`, [out, in].
 void expect_float_products(const Shape& shape, const PackedWeight& packed,
                            const std::vector<float>& decoded) {

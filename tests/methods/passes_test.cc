@@ -31,6 +31,14 @@ TEST(AwqScale, IsCentredAndOneForDeadChannels) {
   EXPECT_TRUE(awq_scale(at::tensor({4.F, 1.F, 0.F}), 0.0).equal(at::ones({3})));
 }
 
+TEST(FptqScale, IsTheSheetsFormula) {
+  const Tensor scale = fptq_scale(at::tensor({14.F, 6.F, 2.F, .5F, 0.F}));
+  const std::vector<double> golden = {3.5, 2, 1, .3782, 1};
+  for (std::size_t i = 0; i < golden.size(); ++i) {
+    EXPECT_NEAR(scale[static_cast<std::int64_t>(i)].item<double>(), golden[i], 1e-4);
+  }
+}
+
 TEST(Turned, IsOrthogonalAndItsGradientIsTheInverse) {
   at::manual_seed(1);
   for (const std::int64_t width : {64, 96, 40}) {

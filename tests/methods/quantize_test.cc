@@ -314,17 +314,17 @@ TEST(Quantize, TheClipsThatASearchChoseAreUsedFromThenOn) {
   ASSERT_TRUE(model.ok()) << model.error().message;
   for (std::size_t i = 0; i < with.blocks.size(); ++i) {
     const BlockReport& block = with.blocks[i];
-    EXPECT_TRUE(without.blocks[i].activation_clips.empty());
+    EXPECT_TRUE(without.blocks[i].activations.empty());
     const double gained = without.blocks[i].mse_before - block.mse_before;
     EXPECT_GT(gained, 0) << "not in the passes";
     EXPECT_NEAR(block.mse_after, block.mse_before, 0.2 * gained) << "not in the stream";
     const BlockSpec spec = model->spec().block(block.index);
     const auto linears = spec.linears();
-    ASSERT_EQ(block.activation_clips.size(), linears.size());
-    EXPECT_LT(block.activation_clips.front(), 1);
+    ASSERT_EQ(block.activations.size(), linears.size());
+    EXPECT_LT(block.activations.front().clip, 1);
     for (std::size_t k = 0; k < linears.size(); ++k) {
       EXPECT_EQ(model->quantization().find(linears[k]->name)->activation.clip,
-                block.activation_clips[k])
+                block.activations[k].clip)
           << linears[k]->name;
     }
   }

@@ -1,0 +1,37 @@
+#include "methods/static_range.h"
+
+#include <algorithm>
+
+#include "methods/inputs.h"
+
+namespace lowbit {
+
+float static_scale(double largest, int bits) {
+  return static_cast<float>(std::clamp(largest / ((1 << (bits - 1)) - 0.5), 1e-5, 1e4));
+}
+
+BlockPass static_range_pass() {
+  return [](BlockTask& task) -> Status {
+    const auto is_static = [](const PlannedLinear& linear) {
+      return linear.scheme.activation.is_static();
+    };
+    if (std::none_of(task.linears.begin(), task.linears.end(), is_static)) return {};
+    std::vector<double> largest(task.linears.size());
+    constexpr std::int64_t kAllWindows = 0;
+    measure_inputs(
+        task, float_query(task, kAllWindows, Basis::turned),
+        [](const Tensor& x) { return Measured{x.abs().amax()}; },
+        [&](std::span<const std::size_t> alike, const Measured& found) {
+          for (const std::size_t i : alike) {
+            largest[i] = std::max(largest[i], found[0].item<double>());
+          }
+        });
+    for (std::size_t i = 0; i < task.linears.size(); ++i) {
+      ActivationScheme& activation = task.linears[i].scheme.activation;
+      if (activation.is_static()) activation.scale = static_scale(largest[i], activation.bits);
+    }
+    return task.on_step(0, "static ranges");
+  };
+}
+
+}  // namespace lowbit

@@ -1,0 +1,16 @@
+// static ranges: one scale for all values of a linear's input, known before it runs.
+#pragma once
+
+#include "calib/pipeline.h"
+
+namespace lowbit {
+
+// s = max|x| / (2^(b-1) - 1/2), within [1e-5, 1e4]: the grid of quantize_activations over all
+// tokens.
+float static_scale(double largest, int bits);
+
+// Gives the linears whose scheme is static the scale of the largest value that the training windows
+// show, from the student's weights as they are. Linears that share an input share it.
+BlockPass static_range_pass();
+
+}  // namespace lowbit
