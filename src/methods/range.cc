@@ -2,6 +2,10 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+#include <array>
+#include <limits>
+
 #include "kernels/range_search.h"
 #include "methods/inputs.h"
 
@@ -39,6 +43,93 @@ GroupParameters grid_of(const Ends& ends, const WeightScheme& scheme) {
   return {.scale = scale, .zero = (-ends.low / scale).round(), .centered = {}};
 }
 
+// [out, in] as [out, groups, group].
+Tensor by_group(const Tensor& values, const Tensor& groups) {
+  return values.view({groups.size(0), groups.size(1), -1});
+}
+
+// Of several grids, for each group the first of those with the least error.
+struct BestGrid {
+  GroupParameters grid = {};
+  Tensor error = {};  // [out, groups]
+
+  void offer(const GroupParameters& candidate, const Tensor& its_error) {
+    if (!error.defined()) {
+      grid = candidate;
+      error = its_error;
+      return;
+    }
+    const Tensor better = its_error.lt(error);
+    error = at::where(better, its_error, error);
+    grid.scale = at::where(better, candidate.scale, grid.scale);
+    grid.zero = at::where(better, candidate.zero, grid.zero);
+  }
+};
+
+// sum |w' - w|^power of each group.
+Tensor error_of(const Tensor& weight, const GroupParameters& grid, const WeightScheme& scheme,
+                double power) {
+  const Tensor error = (fake_quant_weight(weight, grid, scheme) - weight).abs().pow(power);
+  return by_group(error, grid.scale).sum(2);
+}
+
+// The value that leaves a share of its group outside, between neighbours in proportion; of the
+// outermost values of groups of `size`, the outermost first, [out, groups, some].
+Tensor percentile_of(const Tensor& outermost, double share, std::int64_t size) {
+  const double place = share * static_cast<double>(size - 1);
+  const auto outer = static_cast<std::int64_t>(place);
+  const Tensor from = outermost.select(2, outer);
+  const Tensor to = outermost.select(2, std::min(outer + 1, size - 1));
+  return from + (to - from) * (place - static_cast<double>(outer));
+}
+
+// What `range` gives for runs of rows, one after another: its intermediate values are several times
+// as large as what it looks at.
+template <typename Range>
+GroupParameters in_runs(const Tensor& weight, const Range& range) {
+  constexpr std::int64_t kRunValues = std::int64_t{1} << 20;
+  const std::int64_t run = std::max<std::int64_t>(1, kRunValues / weight.size(1));
+  std::vector<Tensor> scales, zeros;
+  for (const Tensor& rows : weight.split(run)) {
+    const GroupParameters found = range(rows);
+    scales.push_back(found.scale);
+    zeros.push_back(found.zero);
+  }
+  return {.scale = at::cat(scales), .zero = at::cat(zeros)};
+}
+
+GroupParameters mse_search_range_of_run(const Tensor& weight, const WeightScheme& scheme) {
+  constexpr int kSteps = 80;
+  constexpr double kPower = 2.4;
+  const Ends ends = ends_of(weight, scheme);
+  BestGrid best;
+  for (int step = 0; step < kSteps; ++step) {
+    const double shrink = 1.0 - step / 100.0;
+    const GroupParameters candidate =
+        grid_of({.low = ends.low * shrink, .high = ends.high * shrink}, scheme);
+    best.offer(candidate, error_of(weight, candidate, scheme, kPower));
+  }
+  return best.grid;
+}
+
+GroupParameters percentile_range_of_run(const Tensor& weight, const WeightScheme& scheme) {
+  constexpr std::array kOutside = {0.0, 1e-5, 1e-4, 1e-3, 5e-3, 1e-2, 2e-2, 5e-2};
+  const Tensor groups = by_group(weight, ends_of(weight, scheme).low);
+  const std::int64_t size = groups.size(2);
+  const auto farthest = static_cast<std::int64_t>(kOutside.back() * static_cast<double>(size - 1));
+  const std::int64_t kept = std::min(size, farthest + 2);
+  const Tensor smallest = std::get<0>(groups.topk(kept, 2, /*largest=*/false));
+  const Tensor largest = std::get<0>(groups.topk(kept, 2, /*largest=*/true));
+  BestGrid best;
+  for (const double outside : kOutside) {
+    const Ends ends{.low = percentile_of(smallest, outside, size).clamp_max(0.0),
+                    .high = percentile_of(largest, outside, size).clamp_min(0.0)};
+    const GroupParameters candidate = grid_of(ends, scheme);
+    best.offer(candidate, error_of(weight, candidate, scheme, 2.0));
+  }
+  return best.grid;
+}
+
 }  // namespace
 
 GroupParameters min_max_range(const Tensor& weight, const WeightScheme& scheme) {
@@ -46,30 +137,44 @@ GroupParameters min_max_range(const Tensor& weight, const WeightScheme& scheme) 
 }
 
 GroupParameters mse_search_range(const Tensor& weight, const WeightScheme& scheme) {
-  constexpr int kSteps = 80;
-  constexpr double kPower = 2.4;
+  return in_runs(weight, [&](const Tensor& rows) { return mse_search_range_of_run(rows, scheme); });
+}
+
+GroupParameters percentile_range(const Tensor& weight, const WeightScheme& scheme) {
+  return in_runs(weight, [&](const Tensor& rows) { return percentile_range_of_run(rows, scheme); });
+}
+
+GroupParameters real_zero_hqq(const Tensor& weight, const WeightScheme& scheme) {
+  constexpr int kRounds = 20;
+  constexpr double kNorm = 0.7;
+  constexpr double kBeta = 10;
+  const double top = (1 << scheme.bits) - 1;
   const Ends ends = ends_of(weight, scheme);
-  GroupParameters best = grid_of(ends, scheme);
-  Tensor lowest;
-  for (int step = 0; step < kSteps; ++step) {
-    const double shrink = 1.0 - step / 100.0;
-    const GroupParameters candidate =
-        grid_of({.low = ends.low * shrink, .high = ends.high * shrink}, scheme);
-    const Tensor error = (fake_quant_weight(weight, candidate, scheme) - weight)
-                             .abs()
-                             .pow(kPower)
-                             .view({weight.size(0), ends.low.size(1), -1})
-                             .sum(2);
-    if (!lowest.defined()) {
-      lowest = error;
-      continue;
-    }
-    const Tensor better = error.lt(lowest);
-    lowest = at::where(better, error, lowest);
-    best.scale = at::where(better, candidate.scale, best.scale);
-    best.zero = at::where(better, candidate.zero, best.zero);
+  const GroupParameters whole = grid_of(ends, scheme);
+  const Tensor scale = whole.scale.unsqueeze(2);
+  const Tensor steps = by_group(weight, scale) / scale;
+  Tensor zero = -ends.low.unsqueeze(2) / scale;
+  Tensor least = at::full_like(zero, std::numeric_limits<float>::infinity());
+  Tensor running = at::ones_like(zero, at::kBool);
+  for (int round = 0; round < kRounds && running.any().item<bool>(); ++round) {
+    const Tensor code = (steps + zero).round().clamp(0, top);
+    const Tensor difference = (steps - (code - zero)) * scale;
+    const Tensor size = difference.abs();
+    const Tensor kept = difference.sign() * (size - size.pow(kNorm - 1) / kBeta).clamp_min(0.0);
+    zero = at::where(running, (code - steps + kept / scale).mean(2, true), zero);
+    const Tensor error = size.mean(2, true);
+    running = running.logical_and(error.lt(least));
+    least = at::minimum(least, error);
   }
-  return best;
+  return {.scale = whole.scale, .zero = zero.squeeze(2)};
+}
+
+GroupParameters hqq_range(const Tensor& weight, const WeightScheme& scheme) {
+  if (scheme.symmetric) return min_max_range(weight, scheme);
+  GroupParameters found =
+      in_runs(weight, [&](const Tensor& rows) { return real_zero_hqq(rows, scheme); });
+  found.zero = found.zero.round().clamp(0, (1 << scheme.bits) - 1);
+  return found;
 }
 
 GroupParameters importance_search_range(const Tensor& weight, const WeightScheme& scheme,
@@ -123,6 +228,10 @@ GroupParameters choose_range(RangeMethod method, const Tensor& weight, const Wei
       return mse_search_range(weight, scheme);
     case RangeMethod::importance_search:
       return importance_search_range(weight, scheme, importance);
+    case RangeMethod::percentile:
+      return percentile_range(weight, scheme);
+    case RangeMethod::hqq:
+      return hqq_range(weight, scheme);
     case RangeMethod::min_max:
       break;
   }

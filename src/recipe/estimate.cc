@@ -237,6 +237,22 @@ void estimate_memory(Plan& plan, const PlanOptions& options) {
   (options.streams_on_disk ? plan.scratch_disk_bytes : plan.peak_memory_bytes) += streams;
 }
 
+// Of one thread.
+double range_seconds_per_weight(RangeMethod range) {
+  switch (range) {
+    case RangeMethod::min_max:
+      break;  // within the rounding
+    case RangeMethod::importance_search:
+    case RangeMethod::percentile:
+      return 1 / kSearchedWeightsPerThread;
+    case RangeMethod::hqq:
+      return 5 / kSearchedWeightsPerThread;
+    case RangeMethod::mse_search:
+      return 10 / kSearchedWeightsPerThread;
+  }
+  return 0;
+}
+
 // Passes over the windows for a block, in forward passes: the teacher once, the solver's, the
 // student once to
 // move on, per epoch a forward and a backward (2) on training windows, and validation before and
@@ -252,6 +268,7 @@ void estimate_time(Plan& plan) {
     plan.seconds += static_cast<double>(table.linear.out * table.linear.in) /
                     (kSearchedWeightsPerThread * threads);
   }
+  plan.seconds += weights * range_seconds_per_weight(plan.recipe.range) / threads;
   if (!plan.recipe.needs_calibration()) return;
 
   const CalibrationSpec& text = plan.recipe.calibration;
@@ -266,9 +283,6 @@ void estimate_time(Plan& plan) {
   if (plan.recipe.searches_clips()) {  // 16 windows, and nine ratios on a sample
     forwards += std::min(train, 16.0);
     flops += 9 * 2.0 * weights * std::min(2048.0, train * length);
-  }
-  if (plan.recipe.range == RangeMethod::importance_search) {
-    plan.seconds += weights / (kSearchedWeightsPerThread * threads);
   }
   if (const SolveSpec& solve = plan.recipe.solve; solve.method != SolveMethod::nearest) {
     const double seen =

@@ -98,8 +98,9 @@ struct TuneSpec {
   std::int64_t top = 0;      // tokens of the vocabulary that the loss sees, the likeliest; 0: all
 };
 
-enum class RangeMethod { min_max, mse_search, importance_search };  // methods/range.h
-enum class ClipChoice { none, search };                             // methods/clip.h
+// methods/range.h
+enum class RangeMethod { min_max, mse_search, importance_search, percentile, hqq };
+enum class ClipChoice { none, search };  // methods/clip.h
 
 struct Recipe {
   std::string name;

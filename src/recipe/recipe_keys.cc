@@ -245,7 +245,9 @@ std::vector<PassKind> make_pass_kinds() {
   kinds.push_back(choice("rotate", "hadamard", &Recipe::hadamard, true));
   for (const auto& [name, method] : {std::pair{"min-max", RangeMethod::min_max},
                                      {"mse-search", RangeMethod::mse_search},
-                                     {"importance-search", RangeMethod::importance_search}}) {
+                                     {"importance-search", RangeMethod::importance_search},
+                                     {"percentile", RangeMethod::percentile},
+                                     {"hqq", RangeMethod::hqq}}) {
     kinds.push_back(choice("range", name, &Recipe::range, method));
     kinds.back().keys = {named("activation_clip", &Recipe::activation_clip,
                                {{{"none", ClipChoice::none}, {"search", ClipChoice::search}}})};

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 namespace lowbit {
 namespace {
 
@@ -55,6 +57,128 @@ TEST(SquaredErrorRange, LosesNoMoreThanTheFullRange) {
   }
   const WeightScheme two_bits{.bits = 2, .group_size = 4};
   EXPECT_LT(squared_error(squared_error_range(kRow, two_bits), two_bits), .2);
+}
+
+// 0, 1, ... `most` in turns, the last values of the group replaced by 4.
+Tensor with_outliers(std::int64_t values, int most, std::int64_t outliers) {
+  Tensor row = at::arange(values).remainder(most + 1).to(at::kFloat);
+  row.slice(0, values - outliers).fill_(4);
+  return row.view({1, values});
+}
+
+TEST(PercentileRange, LeavesOutliersOutside) {
+  const WeightScheme scheme{.bits = 2, .group_size = 0};
+  // one of 200 places; ten of 10000, as published for whole tensors
+  for (const auto& [values, outliers] : {std::pair{201, 1}, {10001, 10}}) {
+    const GroupParameters p = percentile_range(with_outliers(values, 3, outliers), scheme);
+    EXPECT_EQ(p.scale.item<double>(), 1) << values;
+    EXPECT_EQ(p.zero.item<double>(), 0) << values;
+  }
+}
+
+TEST(PercentileRange, LiesBetweenTwoValuesInProportion) {
+  const WeightScheme scheme{.bits = 2, .group_size = 0};
+  // 0.995 of 100 places: half way from 4 to 2, where 0, 1 and 2 are codes
+  const GroupParameters p = percentile_range(with_outliers(101, 2, 1), scheme);
+  EXPECT_NEAR(p.scale.item<double>(), 1, 1e-6);
+}
+
+TEST(PercentileRange, LosesNoMoreThanTheFullRangeAndKeepsZeroExact) {
+  at::manual_seed(5);
+  const Tensor normal = at::randn({16, 256});
+  const Tensor weight = normal + normal.pow(3);
+  for (const bool symmetric : {false, true}) {
+    for (const int bits : {2, 3, 4, 8}) {
+      for (const std::int64_t group : {0, 8, 128}) {
+        const WeightScheme scheme{.bits = bits, .group_size = group, .symmetric = symmetric};
+        const auto error = [&](const GroupParameters& p) {
+          return (fake_quant_weight(weight, p, scheme) - weight)
+              .square()
+              .view({16, p.scale.size(1), -1})
+              .sum(2);
+        };
+        const GroupParameters found = percentile_range(weight, scheme);
+        EXPECT_TRUE(error(found).le(error(min_max_range(weight, scheme))).all().item<bool>())
+            << bits << " bits, groups of " << group;
+        EXPECT_TRUE(found.zero.ge(0).logical_and(found.zero.lt(1 << bits)).all().item<bool>());
+      }
+    }
+  }
+}
+
+// The mean of q - w / s, to which the zero point moves where errors are small.
+Tensor next_zero(const Tensor& weight, const GroupParameters& p, const WeightScheme& scheme) {
+  const Tensor steps = weight.view({p.scale.size(0), p.scale.size(1), -1}) / p.scale.unsqueeze(2);
+  const Tensor code = (steps + p.zero.unsqueeze(2)).round().clamp(0, (1 << scheme.bits) - 1);
+  return (code - steps).mean(2);
+}
+
+TEST(HqqRange, GoldenRealZeros) {
+  struct Case {
+    int bits;
+    double scale, zero;
+  };
+  for (const Case& c :
+       {Case{2, .6666667, 1.36875}, Case{3, .2857143, 2.94375}, Case{4, .1333333, 6.59375}}) {
+    const WeightScheme scheme{.bits = c.bits, .group_size = 4};
+    const GroupParameters p = real_zero_hqq(kRow, scheme);
+    EXPECT_NEAR(p.scale.item<double>(), c.scale, 1e-6);
+    EXPECT_NEAR(p.zero.item<double>(), c.zero, 1e-5);
+    EXPECT_EQ(hqq_range(kRow, scheme).zero.item<double>(), std::round(c.zero));
+  }
+}
+
+// By the formula in double precision; what is above 0.17 counts in part as an outlier.
+TEST(HqqRange, GoldenZeroUnderOutliers) {
+  const WeightScheme scheme{.bits = 2, .group_size = 4};
+  EXPECT_NEAR(real_zero_hqq(kRow * 10, scheme).zero.item<double>(), 1.3480686, 1e-5);
+}
+
+TEST(HqqRange, EndsWhereTheMeanErrorOfMostGroupsIsZero) {
+  at::manual_seed(6);
+  const Tensor weight = at::randn({64, 256}) * .02;
+  const WeightScheme scheme{.bits = 4, .group_size = 64};
+  const GroupParameters p = real_zero_hqq(weight, scheme);
+  const Tensor moves = (next_zero(weight, p, scheme) - p.zero).abs();
+  EXPECT_LT(moves.median().item<double>(), 1e-5);
+}
+
+TEST(HqqRange, IsTheSameForScaledAndForPermutedRows) {
+  at::manual_seed(7);
+  const Tensor weight = at::randn({8, 128}) * .01;
+  const WeightScheme scheme{.bits = 3, .group_size = 64};
+  const GroupParameters p = hqq_range(weight, scheme);
+  const GroupParameters half = hqq_range(weight * .5, scheme);
+  EXPECT_TRUE(at::equal(half.zero, p.zero));
+  EXPECT_TRUE(at::equal(half.scale, p.scale * .5));
+  EXPECT_TRUE(at::equal(hqq_range(weight.flip(0).contiguous(), scheme).zero, p.zero.flip(0)));
+}
+
+TEST(HqqRange, ZeroIsACodeEvenWhereAllWeightsHaveOneSign) {
+  const WeightScheme scheme{.bits = 2, .group_size = 4};
+  for (const double sign : {1.0, -1.0}) {
+    const Tensor weight = at::tensor({1.F, 1.1F, 1.2F, 1.3F}).view({1, 4}) * sign;
+    const GroupParameters p = hqq_range(weight, scheme);
+    EXPECT_EQ(p.zero.item<double>(), sign > 0 ? 0 : 3);
+  }
+}
+
+TEST(HqqRange, OfSymmetricWeightsIsTheWholeRange) {
+  const WeightScheme scheme{.bits = 3, .group_size = 4, .symmetric = true};
+  EXPECT_TRUE(at::equal(hqq_range(kRow, scheme).scale, min_max_range(kRow, scheme).scale));
+  EXPECT_EQ(hqq_range(kRow, scheme).zero.item<double>(), 4.0);
+}
+
+TEST(ChooseRange, OfALargeWeightIsThatOfItsRows) {
+  at::manual_seed(8);
+  const Tensor weight = at::randn({72, 16384});  // more than one run
+  const WeightScheme scheme{.bits = 4, .group_size = 128};
+  for (const RangeMethod method : {RangeMethod::percentile, RangeMethod::hqq}) {
+    const GroupParameters p = choose_range(method, weight, scheme, {});
+    const GroupParameters last = choose_range(method, weight.slice(0, 70), scheme, {});
+    EXPECT_TRUE(at::equal(p.scale.slice(0, 70), last.scale));
+    EXPECT_TRUE(at::equal(p.zero.slice(0, 70), last.zero));
+  }
 }
 
 TEST(MinMaxRange, GroupsOfZerosAndOfOneSignStayExact) {

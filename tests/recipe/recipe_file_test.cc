@@ -96,12 +96,24 @@ TEST(RecipeFile, RefusesUnknownAndBadKeysOfEmbeddingAndHead) {
 }
 
 TEST(RecipeFile, EveryRangeMethodMayChooseClips) {
-  for (const char* method : {"min-max", "mse-search", "importance-search"}) {
+  for (const char* method : {"min-max", "mse-search", "importance-search", "percentile", "hqq"}) {
     const std::string pass = std::string("[[pass]]\nuse = \"range.") + method + "\"\n";
     EXPECT_EQ(parsed(kMinimal + pass).activation_clip, ClipChoice::none);
     Recipe recipe = parsed(kMinimal + pass + "activation_clip = \"search\"\n");
     EXPECT_EQ(recipe.activation_clip, ClipChoice::search) << method;
     EXPECT_EQ(parsed(to_toml(recipe)).activation_clip, ClipChoice::search) << method;
+  }
+}
+
+TEST(RecipeFile, RangesOfWeightsAloneNeedNoText) {
+  for (const auto& [name, method] : {std::pair{"mse-search", RangeMethod::mse_search},
+                                     {"percentile", RangeMethod::percentile},
+                                     {"hqq", RangeMethod::hqq}}) {
+    const Recipe recipe =
+        parsed(std::string(kMinimal) + "[[pass]]\nuse = \"range." + name + "\"\n");
+    EXPECT_EQ(recipe.range, method) << name;
+    EXPECT_FALSE(recipe.needs_calibration()) << name;
+    EXPECT_EQ(parsed(to_toml(recipe)).range, method) << name;
   }
 }
 
