@@ -12,8 +12,6 @@
 namespace lowbit {
 namespace {
 
-constexpr std::array<std::string_view, 4> kNames = {"f32", "f16", "int8", "int4"};
-
 std::int64_t half_of(std::int64_t head_dim) { return (head_dim + 1) / 2; }
 
 // Elements of a column of keys or of a row of values: channels, or pairs of them.
@@ -172,14 +170,6 @@ void decode(const KvPage& page, const std::byte* from, float* keys, float* value
 }
 
 }  // namespace
-
-std::string_view name_of(KvType type) { return kNames[static_cast<std::size_t>(type)]; }
-
-std::optional<KvType> kv_type_named(std::string_view name) {
-  const auto found = std::find(kNames.begin(), kNames.end(), name);
-  if (found == kNames.end()) return std::nullopt;
-  return static_cast<KvType>(found - kNames.begin());
-}
 
 std::int64_t KvPage::bytes() const { return (parts_of(*this).end + 63) / 64 * 64; }
 

@@ -14,17 +14,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
-#include <string_view>
+
+#include "format/kv_type.h"
 
 namespace lowbit {
 
 inline constexpr std::int64_t kPagePositions = 64;
-
-enum class KvType { f32, f16, int8, int4 };
-
-std::string_view name_of(KvType type);  // "f32", "f16", "int8", "int4"
-std::optional<KvType> kv_type_named(std::string_view name);
 
 struct KvPage {
   KvType type = KvType::f16;
