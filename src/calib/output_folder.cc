@@ -280,6 +280,8 @@ Status OutputFolder::write_config(const QuantizationMap& quantization) {
   }
   if (plan_->model.tied_head) linears.emplace_back("lm_head");  // no weight of its own
   LowbitInfo info{.recipe = plan_->recipe.name, .run = digest_};
+  // float16 is what keys and values are kept as where nothing is told
+  if (plan_->recipe.kv_cache != KvType::f16) info.kv_cache = plan_->recipe.kv_cache;
   for (const JournalFile& file : journal_->all_files()) {
     if (!file.name.starts_with(kDraftPrefix)) info.files[file.name] = file.sha256;
   }

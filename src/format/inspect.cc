@@ -80,6 +80,9 @@ Result<InspectedLinear> inspect_linear(const Checkpoint& checkpoint, const std::
 // The first thing that hinders the table becomes inspection.problem: the list of tensors stays
 // useful.
 Status add_linears(const Checkpoint& checkpoint, Inspection& inspection) {
+  const Result<std::optional<LowbitInfo>> info = LowbitInfo::read(checkpoint.config());
+  if (!info) return info.error();
+  if (*info) inspection.kv_cache = (*info)->kv_cache;
   const Result<QuantizationMap> map =
       QuantizationMap::read(checkpoint.config(), linear_names(inspection.tensors));
   if (!map) return map.error();
@@ -210,6 +213,9 @@ std::string inspection_text(const Inspection& inspection) {
   text += fmt::format("{} tensors, {} bytes ({})\n", inspection.tensors.size(),
                       inspection.tensor_bytes(), human_bytes(inspection.tensor_bytes()));
   if (!inspection.linears.empty()) text += "\n" + linear_table(inspection);
+  if (inspection.kv_cache) {
+    text += fmt::format("keys and values are kept as {}\n", name_of(*inspection.kv_cache));
+  }
   if (!inspection.problem.empty()) {
     text += fmt::format("\npacked linears cannot be listed: {}\n", printable(inspection.problem));
   }
@@ -238,6 +244,7 @@ OrderedJson inspection_json(const Inspection& inspection) {
       {"path", inspection.path},   {"architecture", inspection.architecture},
       {"tensors", tensors},        {"tensor_bytes", inspection.tensor_bytes()},
       {"packed_linears", linears}, {"bits_per_packed_weight", inspection.bits_per_packed_weight()}};
+  if (inspection.kv_cache) result["kv_cache"] = name_of(*inspection.kv_cache);
   if (!inspection.problem.empty()) result["problem"] = inspection.problem;
   return result;
 }

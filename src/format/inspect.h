@@ -34,6 +34,7 @@ struct Inspection {
   std::string architecture;              // empty for a single file
   std::vector<InspectedTensor> tensors;  // sorted by name
   std::vector<InspectedLinear> linears;  // sorted by name
+  std::optional<KvType> kv_cache;        // of keys and values at run time, where it is told
   std::string problem;  // why packed linears could not be listed; empty if they were
 
   std::uint64_t tensor_bytes() const;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "format/config_section.h"
 #include "format/packed_checkpoint.h"
 #include "io/limits.h"
 
@@ -34,6 +35,14 @@ Status check_activations(const OrderedJson& activations) {
                                 LowbitInfo::kVersion, kZeroPoint));
   }
   return {};
+}
+
+Result<KvType> read_kv_cache(const OrderedJson& stored) {
+  const std::optional<KvType> type =
+      stored.is_string() ? kv_type_named(stored.get<std::string>()) : std::nullopt;
+  if (type && *type != KvType::f32) return *type;
+  return bad_info(fmt::format("kv_cache is {}; version {} knows \"f16\", \"int8\" and \"int4\"",
+                              Section::shown(stored), LowbitInfo::kVersion));
 }
 
 Result<std::map<std::string, std::string>> read_files(const OrderedJson& files) {
@@ -68,6 +77,11 @@ Result<std::optional<LowbitInfo>> LowbitInfo::read(const OrderedJson& config) {
     if (!text->is_string()) return bad_info(fmt::format("'{}' is no text", key));
     *member = text->get<std::string>();
   }
+  if (const auto kv_cache = stored.find("kv_cache"); kv_cache != stored.end()) {
+    const Result<KvType> type = read_kv_cache(*kv_cache);
+    if (!type) return type.error();
+    info.kv_cache = *type;
+  }
   if (const auto activations = stored.find("activations"); activations != stored.end()) {
     if (Status status = check_activations(*activations); !status) return status.error();
   }
@@ -83,6 +97,7 @@ OrderedJson LowbitInfo::json(const QuantizationMap& quantization) const {
   OrderedJson result = {{"version", kVersion}};
   if (!recipe.empty()) result["recipe"] = recipe;
   if (!run.empty()) result["run"] = run;
+  if (kv_cache) result["kv_cache"] = name_of(*kv_cache);
   if (has_asymmetric_activations(quantization)) {
     result["activations"] = {{"zero_point", kZeroPoint}};
   }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "format/group_affine.h"
+#include "format/kv_type.h"
 #include "format/scheme.h"
 #include "io/checkpoint.h"
 
@@ -144,6 +145,8 @@ struct LowbitInfo {
   static constexpr int kVersion = 1;
   std::string recipe = {};  // its name; empty when not told
   std::string run = {};     // fingerprint of all that decided the output; empty when not told
+  // As what keys and values are to be kept: f16, int8 or int4; none when not told.
+  std::optional<KvType> kv_cache = {};
   std::map<std::string, std::string> files = {};  // name in the folder -> SHA-256; not config.json
 
   // Nothing when the config has no "lowbit" key. Errors: packed/{unknown-version, bad-config}.

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/result.h"
+#include "format/kv_type.h"
 #include "format/scheme.h"
 
 namespace lowbit {
@@ -110,6 +111,7 @@ struct Recipe {
   WeightScheme embedding{.bits = 16};  // where the head is tied to it, the one table
   WeightScheme head{.bits = 16};
   int head_activation_bits = 16;           // of the head's input; quantized: per token, symmetric
+  KvType kv_cache = KvType::f16;           // of the packed model at run time: f16, int8 or int4
   std::vector<std::string> ignore;         // linears of blocks left in float: names
   std::string allocate = "uniform";        // "uniform" | "kurtosis-groups"
   std::int64_t sensitive_group_size = 32;  // kurtosis-groups: the two other sizes

@@ -97,12 +97,24 @@ RecipeKey<Owner> group_size(std::string key, std::int64_t Owner::*member) {
           [=](const Owner& owner) { return RecipeValue(owner.*member); }, set};
 }
 
+// "a", "b" or "c".
+template <typename Value>
+std::string quoted_names(const std::vector<std::pair<const char*, Value>>& values) {
+  std::string names;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const bool last = i + 1 == values.size();
+    names += fmt::format("{}\"{}\"", i == 0 ? "" : last ? " or " : ", ", values[i].first);
+  }
+  return names;
+}
+
 // A value that has a name.
-template <typename Owner, typename Value, std::size_t Count = 2>
+template <typename Owner, typename Value>
 RecipeKey<Owner> named(std::string key, Value Owner::*member,
-                       std::array<std::pair<const char*, Value>, Count> values) {
+                       std::vector<std::pair<const char*, Value>> values) {
+  std::string allowed = quoted_names(values);
   const auto get = [=](const Owner& owner) {
-    const auto* found = std::find_if(values.begin(), values.end() - 1, [&](const auto& value) {
+    const auto found = std::find_if(values.begin(), values.end(), [&](const auto& value) {
       return value.second == owner.*member;
     });
     return RecipeValue(std::string(found->first));
@@ -115,17 +127,14 @@ RecipeKey<Owner> named(std::string key, Value Owner::*member,
     }
     return false;
   };
-  std::vector<std::string> quoted;
-  for (const auto& [name, meant] : values) quoted.push_back(fmt::format("\"{}\"", name));
-  return {std::move(key), fmt::format("{}", fmt::join(quoted, " or ")), get, set};
+  return {std::move(key), std::move(allowed), get, set};
 }
 
 RecipeKey<ActivationScheme> granularity() {
-  using Named = std::pair<const char*, ActivationGranularity>;
   return named("per", &ActivationScheme::per,
-               std::array{Named{"token", ActivationGranularity::token},
-                          Named{"token-group", ActivationGranularity::token_group},
-                          Named{"tensor", ActivationGranularity::tensor}});
+               {{"token", ActivationGranularity::token},
+                {"token-group", ActivationGranularity::token_group},
+                {"tensor", ActivationGranularity::tensor}});
 }
 
 RecipeKey<ActivationScheme> clip() {
@@ -250,7 +259,7 @@ std::vector<PassKind> make_pass_kinds() {
                                      {"hqq", RangeMethod::hqq}}) {
     kinds.push_back(choice("range", name, &Recipe::range, method));
     kinds.back().keys = {named("activation_clip", &Recipe::activation_clip,
-                               {{{"none", ClipChoice::none}, {"search", ClipChoice::search}}})};
+                               {{"none", ClipChoice::none}, {"search", ClipChoice::search}})};
   }
   const auto solve = [&](std::string_view name, SolveMethod method,
                          std::vector<RecipeKey<SolveSpec>> keys) {
@@ -259,7 +268,7 @@ std::vector<PassKind> make_pass_kinds() {
         flag("activation_order", &SolveSpec::activation_order),
         integer("windows", &SolveSpec::windows, Count{0}, Count{1} << 20),
         named("token_weights", &SolveSpec::token_weights,
-              {{{"none", TokenWeights::none}, {"attention", TokenWeights::attention}}}),
+              {{"none", TokenWeights::none}, {"attention", TokenWeights::attention}}),
         number("least_token_weight", &SolveSpec::least_token_weight, 0, 1)};
     keys.insert(keys.begin(), shared.begin(), shared.end());
     kinds.push_back(
@@ -305,6 +314,8 @@ std::vector<RecipeKey<Recipe>> make_recipe_keys() {
           flag("symmetric", &WeightScheme::symmetric)});
   }
   keys.push_back(bits_or_float("scheme.head.activation_bits", &Recipe::head_activation_bits));
+  keys.push_back(named("scheme.kv_cache", &Recipe::kv_cache,
+                       {{"f16", KvType::f16}, {"int8", KvType::int8}, {"int4", KvType::int4}}));
   keys.push_back(texts("scheme.ignore", &Recipe::ignore));
   using Count = std::int64_t;
   lift(keys, "calibration.", &Recipe::calibration,
@@ -325,7 +336,7 @@ std::vector<RecipeKey<LearnSpec>> make_learn_keys() {
       number("rate.norm", &LearnSpec::norm_rate, 0, 1),
       number("rate.rounding", &LearnSpec::rounding_rate, 0, 1),
       number("rate.clip", &LearnSpec::clip_rate, 0, 1),
-      named("optimizer", &LearnSpec::signed_steps, {{{"adamw", false}, {"signsgd", true}}}),
+      named("optimizer", &LearnSpec::signed_steps, {{"adamw", false}, {"signsgd", true}}),
       trained(),  // after the rates, which it looks at
       flag("relative_rates", &LearnSpec::relative_rates),
       number("loss.mse", &LearnSpec::mse, 0, 1e6),

@@ -17,6 +17,7 @@ struct ReferenceModel::Impl {
   Checkpoint checkpoint;
   ModelSpec spec;
   QuantizationMap quantization;
+  std::optional<KvType> kv_cache;
   std::optional<TokenEmbedding> embedding;  // borrows from the members above
 
   // A quantized head, loaded when it is first asked for: not every caller wants logits.
@@ -72,6 +73,7 @@ const Checkpoint& ReferenceModel::checkpoint() const { return impl_->checkpoint;
 const ModelSpec& ReferenceModel::spec() const { return impl_->spec; }
 const QuantizationMap& ReferenceModel::quantization() const { return impl_->quantization; }
 const TokenEmbedding& ReferenceModel::embedding() const { return *impl_->embedding; }
+std::optional<KvType> ReferenceModel::kv_cache() const { return impl_->kv_cache; }
 
 Result<ReferenceModel> ReferenceModel::open(FileSystem& files, const Path& folder) {
   auto checkpoint = Checkpoint::open(files, folder);
@@ -81,7 +83,10 @@ Result<ReferenceModel> ReferenceModel::open(FileSystem& files, const Path& folde
   auto quantization =
       QuantizationMap::read(checkpoint->config(), linear_names(*spec), spec->embedding_name);
   if (!quantization) return within(folder.string(), std::move(quantization).error());
+  const auto info = LowbitInfo::read(checkpoint->config());
+  if (!info) return within(folder.string(), info.error());
   auto impl = std::make_unique<Impl>();
+  if (*info) impl->kv_cache = (*info)->kv_cache;
   impl->checkpoint = std::move(*checkpoint);
   impl->spec = std::move(*spec);
   impl->quantization = std::move(*quantization);

@@ -58,6 +58,9 @@ class ReferenceModel {
   const ModelSpec& spec() const;
   const QuantizationMap& quantization() const;
   const TokenEmbedding& embedding() const;
+  // As what the checkpoint says that keys and values are to be kept (LowbitInfo); none: nothing is
+  // said. The caller decides: the functions here and an engine take the type.
+  std::optional<KvType> kv_cache() const;
 
   // The final hidden states (after the last norm) of each window, [tokens, hidden], one block
   // loaded at a time for all windows. `on_block(done, total)` reports progress and may be empty.

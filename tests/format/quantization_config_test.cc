@@ -333,6 +333,30 @@ TEST(LowbitInfo, ReadsBackWhatItWrites) {
   EXPECT_EQ(config["lowbit"]["activations"]["zero_point"], "unlimited");
 }
 
+TEST(LowbitInfo, ReadsBackTheTypeOfKeysAndValues) {
+  const auto read_back = [](const LowbitInfo& info) {
+    const OrderedJson config = {{"lowbit", info.json(three_schemes())}};
+    return LowbitInfo::read(config).value().value().kv_cache;
+  };
+  for (const KvType type : {KvType::f16, KvType::int8, KvType::int4}) {
+    EXPECT_EQ(read_back({.kv_cache = type}), type);
+  }
+  EXPECT_EQ(read_back({}), std::nullopt);
+  EXPECT_FALSE(LowbitInfo{}.json(three_schemes()).contains("kv_cache"));
+}
+
+TEST(LowbitInfo, RefusesATypeOfKeysAndValuesThatItDoesNotKnow) {
+  OrderedJson config = foreign_config();
+  for (const char* value : {R"("f32")", R"("int2")", R"("")", "4", "null", "true", R"(["int4"])"}) {
+    config["lowbit"] = {{"version", 1}, {"kv_cache", parsed(value)}};
+    EXPECT_EQ(error_code(config), "packed/bad-config") << value;
+    const auto read = LowbitInfo::read(config);
+    ASSERT_FALSE(read.ok());
+    EXPECT_THAT(read.error().message, HasSubstr("lowbit: kv_cache is")) << value;
+    EXPECT_THAT(read.error().message, HasSubstr("\"int8\" and \"int4\"")) << value;
+  }
+}
+
 TEST(LowbitInfo, RefusesAnUnknownVersionAndAnUnknownRule) {
   OrderedJson config = foreign_config();
   for (const char* version : {"2", "0", "\"1\"", "null", "1.0"}) {

@@ -83,6 +83,21 @@ head = { bits = 8, activation_bits = 8 }
   EXPECT_EQ(recipe.head_activation_bits, 8);
 }
 
+TEST(RecipeFile, KeepsKeysAndValuesInFloat16UnlessToldOtherwise) {
+  EXPECT_EQ(parsed(kMinimal).kv_cache, KvType::f16);
+  for (const KvType type : {KvType::f16, KvType::int8, KvType::int4}) {
+    const std::string line = "kv_cache = \"" + std::string(name_of(type)) + "\"\n";
+    const Recipe recipe = parsed(kMinimal + line);
+    EXPECT_EQ(recipe.kv_cache, type);
+    EXPECT_EQ(parsed(to_toml(recipe)).kv_cache, type);
+  }
+  for (const char* value : {R"("f32")", R"("int3")", "4"}) {
+    const Error error = refused(std::string(kMinimal) + "kv_cache = " + value + "\n");
+    EXPECT_EQ(error.code, "recipe/bad-value") << value;
+    EXPECT_THAT(error.message, HasSubstr(R"("f16", "int8" or "int4")"));
+  }
+}
+
 TEST(RecipeFile, RefusesUnknownAndBadKeysOfEmbeddingAndHead) {
   const auto with = [](const std::string& line) { return refused(kMinimal + line + "\n"); };
   EXPECT_EQ(with("embedding = { bits = 9 }").code, "recipe/bad-value");

@@ -26,10 +26,11 @@ TEST(SetRecipeKey, ChangesAnyKeyOfTheFile) {
   for (const char* assignment :
        {"name=mine", "scheme.weights.bits=3", "scheme.weights.symmetric=true",
         "scheme.activations.per=token", "scheme.embedding.bits=4", "scheme.head.bits=8",
-        "scheme.head.activation_bits=8", "scheme.ignore=[\"lm_head\", \"down_proj\"]",
-        "calibration.windows=16", "learn.epochs=2", "learn.rate.scale=1e-3", "learn.loss.mse=0",
-        "learn.train=[\"scale\"]", "allocate.robust=512", "range=mse-search",
-        "scheme.activations.clip=0.9", "range.activation_clip=search"}) {
+        "scheme.head.activation_bits=8", "scheme.kv_cache=int4",
+        "scheme.ignore=[\"lm_head\", \"down_proj\"]", "calibration.windows=16", "learn.epochs=2",
+        "learn.rate.scale=1e-3", "learn.loss.mse=0", "learn.train=[\"scale\"]",
+        "allocate.robust=512", "range=mse-search", "scheme.activations.clip=0.9",
+        "range.activation_clip=search"}) {
     const Status status = set_recipe_key(recipe, assignment);
     EXPECT_TRUE(status.ok()) << assignment << ": " << status.error().message;
   }
@@ -40,6 +41,7 @@ TEST(SetRecipeKey, ChangesAnyKeyOfTheFile) {
   EXPECT_EQ(recipe.embedding.bits, 4);
   EXPECT_EQ(recipe.head.bits, 8);
   EXPECT_EQ(recipe.head_activation_bits, 8);
+  EXPECT_EQ(recipe.kv_cache, KvType::int4);
   EXPECT_EQ(recipe.calibration.windows, 16);
   EXPECT_EQ(recipe.learn[0].epochs, 2);
   EXPECT_EQ(recipe.learn[0].scale_rate, 1e-3);
