@@ -120,21 +120,22 @@ class BenchCommand : public Command {
                            [&](std::int64_t done, std::int64_t) { progress.update(done); });
     }();
     if (!speed) return speed.error();
-    const OrderedJson result = result_of(*engine, *speed, roof, load_seconds);
+    const KvType kv = source ? kv_.type(*source) : kv_.type();
+    const OrderedJson result = result_of(*engine, *speed, kv, roof, load_seconds);
     if (!json_.replaces_table()) fmt::print("{}", table_of(result));
     return json_.write(result);
   }
 
  private:
-  EngineOptions engine_options() const {
-    return {.kv = kv_.type(), .cache_positions = options_.cache_positions()};
+  EngineOptions engine_options(KvType kv) const {
+    return {.kv = kv, .cache_positions = options_.cache_positions()};
   }
 
   Result<Engine> load(std::optional<ReferenceModel>& source) const {
     Result<ReferenceModel> model = ReferenceModel::open(real_file_system(), model_);
     if (!model) return std::move(model).error();
     source.emplace(std::move(*model));
-    return Engine::load(*source, engine_options());
+    return Engine::load(*source, engine_options(kv_.type(*source)));
   }
 
   Result<Engine> generate() const {
@@ -150,17 +151,17 @@ class BenchCommand : public Command {
                                                 : ActivationGranularity::token_group,
                         .group_size = group_size_},
          .head = {.bits = head_bits_}},
-        engine_options());
+        engine_options(kv_.type()));
   }
 
-  OrderedJson result_of(const Engine& engine, const Speed& speed, double roof,
+  OrderedJson result_of(const Engine& engine, const Speed& speed, KvType kv, double roof,
                         double load_seconds) const {
     const Result<Isa> isa = chosen_isa();
     const double reads = median(speed.output_bytes_per_second);
     OrderedJson result = {{"model", shape_.empty() ? model_ : shape_},
                           {"threads", thread_count()},
                           {"kernels", isa ? name_of(*isa) : ""},
-                          {"kv", kv_.name},
+                          {"kv", name_of(kv)},
                           {"prompt", options_.prompt},
                           {"output", options_.output},
                           {"batch", options_.batch},
@@ -198,8 +199,11 @@ class BenchCommand : public Command {
                            100 * result["share_of_read_bandwidth"].get<double>(),
                            giga("read_bandwidth"))});
     table.add({"weights", size_text(result["weight_bytes"].get<std::uint64_t>())});
-    table.add({"keys and values of 1024 positions",
-               size_text(1024 * result["cache_bytes_per_position"].get<std::uint64_t>())});
+    table.add(
+        {"keys and values of 1024 positions",
+         fmt::format("{}, {}",
+                     size_text(1024 * result["cache_bytes_per_position"].get<std::uint64_t>()),
+                     result["kv"].get<std::string>())});
     table.add({"peak memory", size_text(result["peak_memory_bytes"].get<std::uint64_t>())});
     table.add({"loading", duration_text(result["load_seconds"].get<double>())});
     table.add({"kernels", fmt::format("{}, {} threads", result["kernels"].get<std::string>(),

@@ -205,8 +205,8 @@ class ChatCommand : public Command {
     options_.rule = sampling_.rule;
     options_.seed = sampling_.seed;
     options_.stops = *std::move(stops);
-    Result<Engine> engine =
-        Engine::load(*model, {.kv = kv_.type(), .cache_positions = whole_pages(options_.context)});
+    Result<Engine> engine = Engine::load(
+        *model, {.kv = kv_.type(*model), .cache_positions = whole_pages(options_.context)});
     if (!engine) return std::move(engine).error();
     Conversation conversation(*engine, *tokenizer, *format, options_);
     conversation.reset(system_);

@@ -207,7 +207,8 @@ Status Comparison::measure(ComparedRecipe& recipe) {
   const auto evaluation = [&] {
     std::optional<Progress> line;
     return evaluate(*model, *source_pass_, options_.windows,
-                    progress_line(line, "evaluate " + recipe.name));
+                    progress_line(line, "evaluate " + recipe.name),
+                    model->kv_cache().value_or(KvType::f32));
   }();
   if (!evaluation) return evaluation.error();
   const auto bytes = weight_bytes(model->checkpoint());

@@ -17,7 +17,7 @@
 namespace lowbit {
 namespace {
 
-std::string evaluation_table(const Evaluation& evaluation) {
+std::string evaluation_table(const Evaluation& evaluation, KvType kv) {
   Table table({{"measure"}, {"value", Align::right}});
   table.add({"perplexity", fmt::format("{:.4f}", evaluation.perplexity)});
   if (evaluation.reference_perplexity) {
@@ -33,6 +33,7 @@ std::string evaluation_table(const Evaluation& evaluation) {
   }
   table.add({"bits per weight", fmt::format("{:.3f}", evaluation.bits_per_weight)});
   table.add({"with embedding and head", fmt::format("{:.3f}", evaluation.model_bits_per_weight)});
+  table.add({"keys and values", std::string(name_of(kv))});
   table.add({"windows", std::to_string(evaluation.windows)});
   table.add({"time", duration_text(evaluation.seconds)});
   return table.render();
@@ -86,6 +87,7 @@ class EvalCommand : public Command {
         evaluation_windows(model_, reference_.empty() ? model_ : reference_, *choice, options_);
     if (!windows) return windows.error();
 
+    const KvType kv = kv_.type(*model);
     const Result<Evaluation> evaluation = [&] {
       std::optional<Progress> progress;
       return evaluate(
@@ -94,13 +96,13 @@ class EvalCommand : public Command {
             if (!progress) progress.emplace("evaluate", total);
             progress->update(done);
           },
-          kv_.type());
+          kv);
     }();
     if (!evaluation) return evaluation.error();
-    if (!json_.replaces_table()) fmt::print("{}", evaluation_table(*evaluation));
+    if (!json_.replaces_table()) fmt::print("{}", evaluation_table(*evaluation, kv));
     OrderedJson result = evaluation_json(*evaluation);
     result["window_length"] = options_.window_length;
-    result["kv"] = kv_.name;
+    result["kv"] = name_of(kv);
     return json_.write(result);
   }
 

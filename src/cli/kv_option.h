@@ -1,25 +1,33 @@
-// `--kv TYPE` of the subcommands that keep keys and values.
+// `--kv TYPE` of the subcommands that keep keys and values. Without it they are kept as the model
+// says, else as the subcommand's standard.
 #pragma once
 
 #include <CLI/App.hpp>
 #include <CLI/Validators.hpp>
 #include <string>
 
-#include "kernels/kv_page.h"
+#include "runtime/reference_model.h"
 
 namespace lowbit {
 
-struct KvOption {
-  std::string name;
-
+class KvOption {
+ public:
   void declare(CLI::App& app, KvType standard) {
-    name = name_of(standard);
-    app.add_option("--kv", name, "Keys and values are kept as f32, f16, int8 or int4")
+    standard_ = standard;
+    app.add_option("--kv", given_,
+                   "Keys and values are kept as f32, f16, int8 or int4; else as the model says")
         ->type_name("TYPE")
         ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}))
-        ->capture_default_str();
+        ->default_str(std::string(name_of(standard)));
   }
-  KvType type() const { return *kv_type_named(name); }  // checked while parsing
+  KvType type() const { return given_.empty() ? standard_ : *kv_type_named(given_); }  // checked
+  KvType type(const ReferenceModel& model) const {
+    return given_.empty() ? model.kv_cache().value_or(standard_) : type();
+  }
+
+ private:
+  std::string given_;
+  KvType standard_ = KvType::f16;
 };
 
 }  // namespace lowbit

@@ -85,6 +85,7 @@ OrderedJson plan_json(const Plan& plan) {
   return {{"recipe", plan.recipe.name},
           {"recipe_toml", to_toml(plan.recipe)},
           {"architecture", plan.model.architecture},
+          {"kv_cache", name_of(plan.recipe.kv_cache)},
           {"bits_per_weight", number_or_null(plan.bits_per_weight)},
           {"output_bytes", plan.output_bytes},
           {"peak_memory_bytes", plan.peak_memory_bytes},
@@ -100,6 +101,7 @@ void print_plan(const Plan& plan) {
   for (const std::string& notice : plan.notices) fmt::print("note: {}\n", printable(notice));
   fmt::print("recipe           {}\n", printable(plan.recipe.name));
   fmt::print("bits per weight  {:.3f}\n", plan.bits_per_weight);
+  fmt::print("keys and values  {}\n", name_of(plan.recipe.kv_cache));
   fmt::print("output           {}\n", size_text(plan.output_bytes));
   fmt::print("peak memory      {} (estimate; mapped weights not counted)\n",
              size_text(plan.peak_memory_bytes));

@@ -79,7 +79,7 @@ class RunCommand : public Command {
                                      .length = prompt_tokens + most,
                                      .rule = sampling_.rule,
                                      .seed = sampling_.seed,
-                                     .kv = kv_.type(),
+                                     .kv = kv_.type(model),
                                      .prompt = std::move(prompt),
                                      .on_next = on_next},
                                     {});
