@@ -37,6 +37,10 @@ target_link_libraries(lowbit_torch INTERFACE ${LOWBIT_TORCH_CPU} ${LOWBIT_TORCH_
 # at::parallel_for lies in its headers, and is a plain loop where OpenMP is not compiled in.
 target_compile_options(lowbit_torch INTERFACE -fopenmp)
 target_link_options(lowbit_torch INTERFACE -fopenmp)
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
+  # g++ 13 sees LibTorch 2's small vectors of sizes copied beyond their end.
+  target_compile_options(lowbit_torch INTERFACE -Wno-array-bounds)
+endif()
 if(EXISTS ${LOWBIT_TORCH_INCLUDE}/fmt/format.h AND
    NOT LOWBIT_TORCH_INCLUDE IN_LIST CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES)
   # This LibTorch brings its own fmt, whose headers come first: use them without a library, as the

@@ -14,7 +14,7 @@ namespace lowbit {
 namespace {
 
 constexpr std::uint64_t kRecipeLimitBytes = 1 << 20;
-constexpr std::array<std::string_view, 2> kPresets = {"light", "default"};
+constexpr std::array<std::string_view, 3> kPresets = {"light", "default", "best"};
 
 std::string lower_case(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(),

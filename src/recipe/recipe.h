@@ -149,7 +149,7 @@ Status set_recipe_key(Recipe& recipe, const std::string& assignment);
 std::string to_toml(const Recipe& recipe);  // every value, in a fixed order
 std::vector<std::string> built_in_recipes();
 // "W4A4", "light" -> "light-w4a4", in any letter case. The presets: light, without gradients;
-// default.
+// default; best, which trains for longer.
 Result<std::string> preset_recipe(const std::string& scheme, const std::string& preset = "default");
 
 }  // namespace lowbit

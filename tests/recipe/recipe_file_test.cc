@@ -302,13 +302,14 @@ TEST(PaperRecipe, HasThePublishedValues) {
 TEST(PresetRecipe, IsFoundInAnyLetterCase) {
   EXPECT_EQ(preset_recipe("W4A4").value(), "default-w4a4");
   EXPECT_EQ(preset_recipe("w2a16", "Light").value(), "light-w2a16");
+  EXPECT_EQ(preset_recipe("W3A3", "best").value(), "best-w3a3");
 }
 
 TEST(PresetRecipe, ListsThePresetsThereAre) {
   const Result<std::string> recipe = preset_recipe("W4A4", "heavy");
   ASSERT_FALSE(recipe.ok());
   EXPECT_EQ(recipe.error().kind, ErrorKind::usage);
-  EXPECT_THAT(recipe.error().message, HasSubstr("light, default"));
+  EXPECT_THAT(recipe.error().message, HasSubstr("light, default, best"));
 }
 
 TEST(PresetRecipe, ListsTheSchemesThereAre) {
