@@ -36,7 +36,8 @@ void RecipeOptions::declare(CLI::App& app) {
   CLI::Option* by_scheme = app.add_option(
       "--scheme", scheme, "The preset's recipe for a scheme: W4A16, W4A4, W3A3, ...");
   by_scheme->excludes(by_name);
-  app.add_option("--preset", preset, "light: no gradients, minutes; default: trains every block; best: for longer")
+  app.add_option("--preset", preset,
+                 "light: no gradients, minutes; default: trains every block; best: for longer")
       ->needs(by_scheme)
       ->capture_default_str();
   changes.declare(app);
