@@ -68,7 +68,7 @@ Result<InspectedLinear> inspect_linear(const Checkpoint& checkpoint, const std::
     return status.error();
   }
   for (const std::string_view part :
-       {"weight_packed", "weight_scale", "weight_zero_point", "weight_shape"}) {
+       {"weight_packed", "weight_scale", "weight_zero_point", "weight_shape", "input_scale"}) {
     const std::string tensor = fmt::format("{}.{}", name, part);
     if (!checkpoint.has(tensor)) continue;
     const Result<Checkpoint::Tensor> found = checkpoint.tensor(tensor);

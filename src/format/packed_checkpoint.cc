@@ -253,9 +253,9 @@ Result<float> read_input_scale(const Checkpoint& checkpoint, const std::string& 
   }
   const auto scale = checkpoint.floats(name, {1});
   if (!scale) return scale.error();
-  if (!std::isfinite(scale->front()) || !(scale->front() > 0.0F)) {
+  if (scale->front() <= 0.0F) {
     return bad_input("packed/bad-scale",
-                     fmt::format("tensor '{}' is {}; a scale is finite and above 0; the file is "
+                     fmt::format("tensor '{}' is {}; a scale is above 0; the file is "
                                  "damaged or its writer is wrong",
                                  name, scale->front()));
   }

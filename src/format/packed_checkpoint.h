@@ -81,7 +81,7 @@ class PackedTensors {
 };
 
 // The scale of a linear's static activations, the tensor `input_scale` [1] of any float type: above
-// 0 and finite, else packed/bad-scale.
+// 0, else packed/bad-scale.
 Result<float> read_input_scale(const Checkpoint& checkpoint, const std::string& linear);
 
 // One linear as its checkpoint stores it, every description and scale checked; views of the mapped

@@ -131,6 +131,9 @@ Result<ActivationScheme> read_activations(const OrderedJson& json, const std::st
     return bad_config(section->where("clip_ratio"),
                       fmt::format("is {}; expected a number above 0 and at most 1", *clip));
   }
+  if (whole && *clip != 1) {
+    return bad_config(section->where("clip_ratio"), "is of dynamic ranges; this one is stored");
+  }
   ActivationScheme scheme{
       .bits = arguments->bits, .symmetric = arguments->symmetric, .clip = *clip};
   if (arguments->strategy != "group") {

@@ -117,12 +117,12 @@ class BlockLearner {
   // Dequantized weights of all linears under the current parameters, in the products' precision.
   std::vector<Tensor> student_weights() const {
     const auto type = precision_ == Precision::bfloat16 ? at::kBFloat16 : at::kFloat;
-    std::vector<Tensor> weights;
-    for (std::size_t i = 0; i < task_.linears.size(); ++i) {
-      weights.push_back(task_.student.weight(i).to(type));
-    }
+    std::vector<Tensor> weights(task_.linears.size());
     for (const TrainedLinear& linear : trained_) {
       weights[linear.index] = linear.weight.dequantized().to(type);
+    }
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      if (!weights[i].defined()) weights[i] = task_.student.weight(i).to(type);
     }
     return weights;
   }

@@ -1,11 +1,14 @@
 #include "methods/smooth.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 
 #include "calib/turn.h"
 #include "methods/inputs.h"
 #include "methods/range.h"
+#include "methods/static_range.h"
 
 namespace lowbit {
 namespace {
@@ -33,8 +36,9 @@ class BlockSmoother {
 
   Status run() {
     observe();
-    if (spec_.method == SmoothMethod::fptq) choose_static();
-    for (const Place& place : places()) {
+    const std::vector<Place> places = smoothable();
+    if (spec_.method == SmoothMethod::fptq) choose_static(places);
+    for (const Place& place : places) {
       const Statistics& inputs = statistics_[place.consumers.front()];
       if (const Tensor scale = scale_of(place, inputs); scale.defined()) apply(place, scale);
     }
@@ -63,9 +67,9 @@ class BlockSmoother {
     return largest > spec_.plain_below && largest < spec_.dynamic_from;
   }
 
-  void choose_static() {
+  void choose_static(const std::vector<Place>& places) {
     std::vector<bool> divisible(task_.linears.size());
-    for (const Place& place : places()) divisible[place.consumers.front()] = true;
+    for (const Place& place : places) divisible[place.consumers.front()] = true;
     for (const LinearSet& set : input_sets(task_.student.spec())) {
       const Statistics& inputs = statistics_[set.front()];
       const bool plain = inputs.largest.max().item<double>() <= spec_.plain_below;
@@ -76,7 +80,28 @@ class BlockSmoother {
     }
   }
 
-  std::vector<Place> places() const {
+  // A linear that stays in float is stored as the source has it, so nothing may move into it.
+  std::vector<Place> smoothable() {
+    std::vector<Place> kept;
+    for (const Place& place : all_places()) {
+      std::vector<std::size_t> touched = place.consumers;
+      if (place.linear) touched.push_back(*place.linear);
+      const auto in_float = std::find_if(touched.begin(), touched.end(), [&](std::size_t i) {
+        return !task_.linears[i].scheme.weight.quantized();
+      });
+      if (in_float == touched.end()) {
+        kept.push_back(place);
+        continue;
+      }
+      task_.report.notices.push_back(
+          fmt::format("the input of {} is not smoothed: {} stays in float",
+                      task_.linears[place.consumers.front()].linear.name,
+                      task_.linears[*in_float].linear.name));
+    }
+    return kept;
+  }
+
+  std::vector<Place> all_places() const {
     const BlockSpec& block = task_.student.spec();
     const auto sets = input_sets(block);
     std::vector<Place> places = {{sets[0], &block.attention_norm, {}},
@@ -160,8 +185,12 @@ class BlockSmoother {
     double sum = 0;
     for (std::size_t k = 0; k < place.consumers.size(); ++k) {
       const std::size_t i = place.consumers[k];
-      const LinearScheme& scheme = task_.linears[i].scheme;
+      LinearScheme scheme = task_.linears[i].scheme;
       const Tensor in = turned(input, scheme.transform);
+      if (scheme.activation.is_static()) {  // its range is not known yet: that of the sample
+        scheme.activation.scale =
+            static_scale(in.abs().max().item<double>(), scheme.activation.bits);
+      }
       Tensor weight = turned(task_.student.weight(i) * by_column, scheme.transform);
       if (scheme.weight.quantized()) {
         const GroupParameters p = choose_range(range_, weight, scheme.weight, in.square().mean(0));

@@ -28,7 +28,9 @@ BlockPass static_range_pass() {
         });
     for (std::size_t i = 0; i < task.linears.size(); ++i) {
       ActivationScheme& activation = task.linears[i].scheme.activation;
-      if (activation.is_static()) activation.scale = static_scale(largest[i], activation.bits);
+      if (!activation.is_static()) continue;
+      activation.scale = static_scale(activation.clip * largest[i], activation.bits);
+      activation.clip = 1;
     }
     return task.on_step(0, "static ranges");
   };

@@ -10,7 +10,7 @@ namespace lowbit {
 float static_scale(double largest, int bits);
 
 // Gives the linears whose scheme is static the scale of the largest value that the training windows
-// show, from the student's weights as they are. Linears that share an input share it.
+// show, times the scheme's clip, which becomes 1. Linears that share an input share it.
 BlockPass static_range_pass();
 
 }  // namespace lowbit

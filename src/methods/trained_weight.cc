@@ -68,42 +68,20 @@ void TrainedWeight::move(const Tensor& parameter, const Tensor& gradient, Moment
   }
 }
 
-void TrainedWeight::step(const Tensor& upstream, double share, std::int64_t number) {
-  const auto at_rate = [&](double rate) {
-    return AdamStep{.rate = rate * share, .number = number};
-  };
-  GroupParameters& p = state_.parameters;
-  const FakeQuantGradient gradient = fake_quant_weight_backward(weight(), p, scheme_, upstream);
-  Tensor by_scale = gradient.scale;
+TrainedWeight::Gradient TrainedWeight::gradient(const Tensor& upstream) const {
+  const GroupParameters& p = state_.parameters;
+  const FakeQuantGradient found = fake_quant_weight_backward(weight(), p, scheme_, upstream);
+  Gradient result{.weight = found.weight, .scale = found.scale, .zero = found.zero};
   if (state_.shift.defined()) {
     // The kernel's gradient is of a weight w + v s that does not move with s.
-    by_scale = by_scale + by_group(gradient.weight * state_.shift, p.scale).sum(2);
-    const Tensor by_shift =
-        (by_group(gradient.weight, p.scale) * p.scale.unsqueeze(2)).view_as(state_.shift);
-    move(state_.shift, by_shift, moments_.shift, at_rate(spec_.rounding_rate));
+    result.scale = found.scale + by_group(found.weight * state_.shift, p.scale).sum(2);
+    result.shift = (by_group(found.weight, p.scale) * p.scale.unsqueeze(2)).view_as(state_.shift);
   }
-  const Tensor unit = spec_.relative_rates ? start_.scale : Tensor();
-  if (trains_weight()) {
-    step_weight(state_.weight, gradient.weight, moments_.weight, at_rate(spec_.weight_rate), unit);
-  }
-  if (state_.clips.defined()) {
-    return step_clips(gradient, by_scale, at_rate(spec_.clip_rate));
-  }
-  if (spec_.scale_rate > 0) {
-    step_scale(p.scale, start_.scale, by_scale, moments_.scale, at_rate(spec_.scale_rate), unit);
-  }
-  const bool fixed_zero = p.centered.defined() || scheme_.symmetric;
-  if (fixed_zero || spec_.zero_rate <= 0) return;
-  adam(p.zero, gradient.zero, moments_.zero, at_rate(spec_.zero_rate), {});
+  if (state_.clips.defined()) result.clips = clip_gradient(result.scale, found.zero);
+  return result;
 }
 
-Tensor TrainedWeight::clip_shares() const {
-  const Tensor shares = spec_.signed_steps ? state_.clips : state_.clips.sigmoid();
-  return shares.clamp(0, 1);
-}
-
-void TrainedWeight::step_clips(const FakeQuantGradient& gradient, const Tensor& by_scale,
-                               AdamStep step) {
+Tensor TrainedWeight::clip_gradient(const Tensor& by_scale, const Tensor& by_zero) const {
   const Tensor shares = clip_shares();
   Tensor by_shares;
   if (scheme_.symmetric) {
@@ -114,14 +92,41 @@ void TrainedWeight::step_clips(const FakeQuantGradient& gradient, const Tensor& 
     const Tensor& s = state_.parameters.scale;
     const Tensor reach_low = -start_.zero * start_.scale;          // lo by a
     const Tensor reach_high = (top - start_.zero) * start_.scale;  // hi by b
-    const Tensor low = shares[0] * reach_low;
-    const Tensor by_s = by_scale + gradient.zero * low / s.square();
-    by_shares = at::stack({(-by_s / top - gradient.zero / s) * reach_low, by_s / top * reach_high});
+    const Tensor through_zero = spec_.signed_steps ? by_zero : at::zeros_like(by_zero);
+    const Tensor by_s = by_scale + through_zero * shares[0] * reach_low / s.square();
+    by_shares = at::stack({(-by_s / top - through_zero / s) * reach_low, by_s / top * reach_high});
   }
-  if (!spec_.signed_steps) by_shares = by_shares * shares * (1 - shares);
-  move(state_.clips, by_shares, moments_.clips, step);
-  if (spec_.signed_steps) state_.clips.clamp_(0, 1);
-  set_clipped_range();
+  return spec_.signed_steps ? by_shares : by_shares * shares * (1 - shares);
+}
+
+void TrainedWeight::step(const Tensor& upstream, double share, std::int64_t number) {
+  const auto at_rate = [&](double rate) {
+    return AdamStep{.rate = rate * share, .number = number};
+  };
+  GroupParameters& p = state_.parameters;
+  const Gradient down = gradient(upstream);
+  const Tensor unit = spec_.relative_rates ? start_.scale : Tensor();
+  if (state_.shift.defined()) {
+    move(state_.shift, down.shift, moments_.shift, at_rate(spec_.rounding_rate));
+  }
+  if (trains_weight()) {
+    step_weight(state_.weight, down.weight, moments_.weight, at_rate(spec_.weight_rate), unit);
+  }
+  if (state_.clips.defined()) {
+    move(state_.clips, down.clips, moments_.clips, at_rate(spec_.clip_rate));
+    if (spec_.signed_steps) state_.clips.clamp_(0, 1);
+    return set_clipped_range();
+  }
+  if (spec_.scale_rate > 0) {
+    step_scale(p.scale, start_.scale, down.scale, moments_.scale, at_rate(spec_.scale_rate), unit);
+  }
+  const bool fixed_zero = p.centered.defined() || scheme_.symmetric;
+  if (fixed_zero || spec_.zero_rate <= 0) return;
+  adam(p.zero, down.zero, moments_.zero, at_rate(spec_.zero_rate), {});
+}
+
+Tensor TrainedWeight::clip_shares() const {
+  return spec_.signed_steps ? state_.clips : state_.clips.sigmoid();
 }
 
 void TrainedWeight::set_clipped_range() {

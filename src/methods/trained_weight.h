@@ -8,7 +8,8 @@
 //   lo = -a z0 s0, hi = b (L - z0) s0, s = (hi - lo) / L, z = round(-lo / s); symmetric: s = a s0.
 // Signed steps train the shares themselves, from 1 and kept in 0..1 (AutoRound); others train their
 // logits, from 4 (OmniQuant, arXiv 2308.13137, learnable weight clipping). Gradients go straight
-// through both roundings.
+// through the rounding of w, and for AutoRound's shares through that of z too; OmniQuant's clips
+// learn through s alone.
 #pragma once
 
 #include "calib/fake_quant.h"
@@ -27,8 +28,13 @@ class TrainedWeight {
   Tensor weight() const;       // [out, in]; its nearest codes under `parameters` are the ones meant
   Tensor dequantized() const;  // [out, in]
 
-  // One step down `upstream` [out, in], the gradient by `dequantized`. `share` of the rates;
-  // `number` counts steps from 1.
+  // Gradients by what may be trained, from `upstream` [out, in], that by `dequantized`.
+  struct Gradient {
+    Tensor weight, scale, zero;
+    Tensor shift = {}, clips = {};  // undefined where there are none
+  };
+  Gradient gradient(const Tensor& upstream) const;
+  // One step down `upstream`. `share` of the rates; `number` counts steps from 1.
   void step(const Tensor& upstream, double share, std::int64_t number);
 
   struct State {
@@ -43,7 +49,7 @@ class TrainedWeight {
  private:
   bool trains_weight() const { return spec_.weight_rate > 0 && !spec_.frozen_codes; }
   State copy_of(const State& state) const;  // what does not change is shared
-  void step_clips(const FakeQuantGradient& gradient, const Tensor& by_scale, AdamStep step);
+  Tensor clip_gradient(const Tensor& by_scale, const Tensor& by_zero) const;
   Tensor clip_shares() const;  // [2, out, groups]
   void set_clipped_range();
   // Changes `parameter` by a step of the spec's kind.

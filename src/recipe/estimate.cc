@@ -153,7 +153,8 @@ std::uint64_t streams_bytes(const Plan& plan) {
 //   attention
 //            probabilities and scores with their gradients, 4 x heads x length;
 //   loss: six length x length buffers of the relation and Sinkhorn terms, for each window of a
-//   batch; trained weights: a copy of theirs, two moments, the best state and a window's gradient.
+//   batch; trained weights: a copy of theirs, two moments, the best state and a
+//   window's gradient; of a larger batch, a gradient for each window more.
 // Mapped weights are not counted: the system takes those pages back when it needs them.
 std::uint64_t learning_bytes(const Plan& plan) {
   const BlockSize block = largest_block(plan);
@@ -172,7 +173,9 @@ std::uint64_t learning_bytes(const Plan& plan) {
     const std::uint64_t loss = relates ? 6 * relation * relation : 0;
     const std::uint64_t losses = loss * static_cast<std::uint64_t>(learn.batch);
     step = std::max(step, (tokens * per_token + losses) * kFloatBytes);
-    if (learn.weight_rate > 0 || learn.rounding_rate > 0) copies = 10;
+    const bool moves_weights = learn.weight_rate > 0 || learn.rounding_rate > 0;
+    copies =
+        std::max(copies, (moves_weights ? 10 : 5) + static_cast<std::uint64_t>(learn.batch) - 1);
   }
   return copies * block.weights * kFloatBytes + step;
 }

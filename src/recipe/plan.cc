@@ -159,6 +159,16 @@ Status check_learn(const Recipe& recipe) {
                       "clips",
                       recipe.name, learn.clip_rate, learn.scale_rate, learn.zero_rate));
     }
+    if (learn.signed_steps &&
+        (learn.scale_rate > 0 || learn.zero_rate > 0 || learn.weight_rate > 0)) {
+      return usage_error(
+          "plan/learn-conflict",
+          fmt::format(
+              "recipe '{}': learn.optimizer is \"signsgd\", which trains roundings, clips and "
+              "gains of norms; set learn.rate.scale, learn.rate.zero and learn.rate.weight "
+              "to 0, or the optimizer to \"adamw\"",
+              recipe.name));
+    }
     if (learn.frozen_codes && moves_codes) {
       return usage_error(
           "plan/learn-conflict",

@@ -73,7 +73,7 @@ struct LearnSpec {
   double rounding_rate = 0;   // of a shift of each weight's rounding (methods/trained_weight.h)
   double clip_rate = 0;       // of the ends of each group's range, in the place of scales and zeros
   bool signed_steps = false;  // the sign of the gradient times the rate, which falls linearly, for
-                              // what is trained of weights; else AdamW
+                              // roundings and clips; else AdamW
   bool relative_rates = false;  // steps of scales and weights are fractions of the start scale,
                                 // those of gains fractions of the start gain
   double mse = 1.0;             // weights of the loss terms

@@ -352,5 +352,31 @@ TEST(PackedCheckpoint, AcceptsANegativeScale) {
   EXPECT_EQ(weight->scales[0], negative);
 }
 
+// A checkpoint with an input scale of these values.
+Result<float> input_scale(const std::vector<float>& values) {
+  std::vector<OwnedTensor> tensors = tensors_of(some_weight({4, 32, false}));
+  const auto bytes = std::as_bytes(std::span(values));
+  tensors.push_back(
+      {"l.input_scale", DType::f32, {std::ssize(values)}, {bytes.begin(), bytes.end()}});
+  const Result<Checkpoint> checkpoint = written(tensors);
+  if (!checkpoint) return checkpoint.error();
+  return read_input_scale(*checkpoint, "l");
+}
+
+TEST(InputScale, IsOneNumberAboveZero) {
+  EXPECT_EQ(input_scale({.25F}).value(), .25F);
+  constexpr float kNothing = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInfinite = std::numeric_limits<float>::infinity();
+  for (const float bad : {0.0F, -1.0F}) {
+    EXPECT_EQ(input_scale({bad}).error().code, "packed/bad-scale") << bad;
+  }
+  for (const float bad : {kNothing, kInfinite}) {
+    EXPECT_EQ(input_scale({bad}).error().code, "checkpoint/non-finite") << bad;
+  }
+  EXPECT_EQ(input_scale({1.0F, 2.0F}).error().code, "checkpoint/wrong-shape");
+  const Result<Checkpoint> without = written(tensors_of(some_weight({4, 32, false})));
+  EXPECT_EQ(read_input_scale(*without, "l").error().code, "packed/missing-tensor");
+}
+
 }  // namespace
 }  // namespace lowbit

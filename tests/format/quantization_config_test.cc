@@ -275,6 +275,9 @@ TEST(QuantizationConfig, StaticScalesStandBesideTheWeightsNotInTheConfig) {
     group_of(other)["input_activations"].update(parsed(changed));
     EXPECT_EQ(error_code(other), "packed/unsupported-method") << changed;
   }
+  group_of(config)["format"] = "lowbit-pack-quantized";
+  group_of(config)["input_activations"]["clip_ratio"] = .5;
+  EXPECT_EQ(error_code(config), "packed/bad-config") << "a clip of a stored range";
 }
 
 TEST(QuantizationConfig, LinearsThatDifferInTheirClipAloneAreGroupsOfTheirOwn) {

@@ -53,7 +53,7 @@ TEST(Turned, IsOrthogonalAndItsGradientIsTheInverse) {
 
 class PassesOnFamilies : public ::testing::TestWithParam<const char*> {
  protected:
-  void check(const SmoothSpec& smooth) {
+  void check(const SmoothSpec& smooth, std::size_t ignored = SIZE_MAX) {
     const Path folder = Path(LOWBIT_SOURCE_DIR) / "tests/data/models" / GetParam();
     const auto checkpoint = Checkpoint::open(real_file_system(), folder);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
@@ -71,6 +71,8 @@ class PassesOnFamilies : public ::testing::TestWithParam<const char*> {
     for (const LinearSpec* linear : block->spec().linears()) {
       linears.push_back({*linear, {.transform = {.hadamard = hadamard_size(linear->in)}}});
       linears.back().scheme.weight.group_size = 8;
+      if (ignored != linears.size() - 1) continue;
+      linears.back().scheme = {.weight = {.bits = 16}};
     }
     TorchBlock student = *block;
     BlockReport report;
@@ -93,6 +95,10 @@ class PassesOnFamilies : public ::testing::TestWithParam<const char*> {
       moved = std::max(moved, (student.weight(i) - block->weight(i)).abs().max().item<double>());
     }
     EXPECT_GT(moved, 1e-3) << "the passes did nothing";
+    if (ignored < linears.size()) {
+      EXPECT_TRUE(student.weight(ignored).equal(block->weight(ignored)))
+          << "it is stored as the source has it";
+    }
     const auto products = student_products(student, linears, weights, Precision::float32);
     const Tensor x = stream->get(1, at::kCPU);
     const Tensor expected = block->forward(x);
@@ -104,6 +110,14 @@ class PassesOnFamilies : public ::testing::TestWithParam<const char*> {
 
 TEST_P(PassesOnFamilies, SmoothQuantAndRotationKeepTheFunction) {
   check({.method = SmoothMethod::smoothquant, .alpha = 0.7});
+}
+
+TEST_P(PassesOnFamilies, WhatStaysInFloatIsNotTouched) {
+  for (std::size_t linear = 0; linear < 6; ++linear) {  // opt has six
+    for (const auto method : {SmoothMethod::smoothquant, SmoothMethod::awq, SmoothMethod::fptq}) {
+      check({.method = method, .plain_below = 0, .dynamic_from = 1e9}, linear);
+    }
+  }
 }
 
 TEST_P(PassesOnFamilies, AwqAndRotationKeepTheFunction) { check({.method = SmoothMethod::awq}); }

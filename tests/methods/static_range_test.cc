@@ -59,11 +59,20 @@ TEST(StaticRanges, AreStoredSharedByAnInputAndSound) {
   EXPECT_EQ(scale("self_attn.q_proj"), scale("self_attn.v_proj"));
   EXPECT_EQ(scale("mlp.gate_proj"), scale("mlp.up_proj"));
   EXPECT_NE(scale("mlp.gate_proj"), scale("mlp.down_proj"));
-  const auto dynamic = run(real_file_system(), temporary.path() / "dynamic",
-                           {.settings = with({"scheme.activations.per=token"})});
-  ASSERT_TRUE(dynamic.ok()) << dynamic.error().message;
-  EXPECT_NEAR(report->blocks.back().mse_after / dynamic->blocks.back().mse_after, 1, .1)
-      << "the packed block computes with them";
+}
+
+TEST(StaticRanges, TheSchemesClipNarrowsThem) {
+  const TemporaryFolder temporary;
+  const auto scale = [&](const std::string& clip) {
+    const Path output = temporary.path() / clip;
+    const auto report = run(
+        real_file_system(), output,
+        {.settings = with({"scheme.activations.per=tensor", "scheme.activations.clip=" + clip})});
+    EXPECT_TRUE(report.ok()) << report.error().message;
+    EXPECT_EQ(contents(output).at("config.json").find("clip_ratio"), std::string::npos);
+    return read_input_scale(opened(output), "model.layers.0.self_attn.q_proj").value();
+  };
+  EXPECT_FLOAT_EQ(scale("0.5") * 2, scale("1.0"));
 }
 
 TEST(StaticRanges, ASearchedClipNarrowsThem) {

@@ -42,7 +42,8 @@ struct Leaves {
 };
 
 // The header's formula in operations that record gradients.
-Tensor reference(const Leaves& leaves, const WeightScheme& scheme) {
+// `through_zero`: whether the rounding of the zero point has a gradient.
+Tensor reference(const Leaves& leaves, const WeightScheme& scheme, bool through_zero = true) {
   const Tensor weight = random_weight();
   const GroupParameters start = min_max_range(weight, scheme);
   const double top = (1 << scheme.bits) - 1;
@@ -50,8 +51,9 @@ Tensor reference(const Leaves& leaves, const WeightScheme& scheme) {
   const Tensor high = leaves.clips[1] * (top - start.zero) * start.scale;
   const Tensor scale =
       (scheme.symmetric ? leaves.clips[0] * start.scale : (high - low) / top).unsqueeze(2);
-  const Tensor zero =
+  Tensor zero =
       scheme.symmetric ? start.zero.unsqueeze(2) : straight_round(-low.unsqueeze(2) / scale);
+  if (!through_zero) zero = zero.detach();
   const auto groups = [&](const Tensor& t) { return t.view({t.size(0), -1, scheme.group_size}); };
   const Tensor code =
       (straight_round(groups(weight) / scale + groups(leaves.shift)) + zero).clamp(0, top);
@@ -111,22 +113,25 @@ TEST(TrainedWeight, SharesStayWithinZeroAndOne) {
   EXPECT_TRUE(weight.dequantized().isfinite().all().item<bool>());
 }
 
-// Signed steps show the sign of each gradient.
-TEST(TrainedWeight, StepsFollowTheGradientsOfTheFormula) {
+// Of shares, and of logits, whose clips do not reach the zero point's rounding.
+TEST(TrainedWeight, GradientsAreThoseOfTheFormula) {
   for (const WeightScheme& scheme : {kScheme, kSymmetric}) {
-    TrainedWeight weight = trained(spec(.03, .03, true), scheme);
-    for (int step = 1; step <= 2; ++step) weight.step(at::randn({3, 8}, at::kFloat), 1, step);
-    const TrainedWeight::State before = weight.snapshot();
-    const Tensor upstream = at::randn({3, 8}, at::kFloat);
-    Leaves leaves{.shift = before.shift.clone().requires_grad_(),
-                  .clips = before.clips.clone().requires_grad_()};
-    const auto gradients = torch::autograd::grad({(reference(leaves, scheme) * upstream).sum()},
-                                                 {leaves.shift, leaves.clips});
-    weight.step(upstream, 1, 3);
-    const TrainedWeight::State after = weight.snapshot();
-    EXPECT_TRUE(at::allclose(before.shift - after.shift, .03 * gradients[0].sign(), 0, 1e-6));
-    const Tensor wanted = (before.clips - .03 * gradients[1].sign()).clamp(0, 1);
-    EXPECT_TRUE(at::allclose(after.clips, wanted, 0, 1e-6)) << gradients[1] << after.clips;
+    for (const bool signed_steps : {true, false}) {
+      TrainedWeight weight = trained(spec(.03, .03, signed_steps), scheme);
+      for (int step = 1; step <= 2; ++step) weight.step(at::randn({3, 8}, at::kFloat), 1, step);
+      const TrainedWeight::State state = weight.snapshot();
+      const Tensor upstream = at::randn({3, 8}, at::kFloat);
+      const Tensor shift = state.shift.clone().requires_grad_();
+      const Tensor clips = state.clips.clone().requires_grad_();
+      const Leaves leaves{.shift = shift, .clips = signed_steps ? clips : clips.sigmoid()};
+      const auto expected = torch::autograd::grad(
+          {(reference(leaves, scheme, signed_steps) * upstream).sum()}, {shift, clips});
+      const TrainedWeight::Gradient found = weight.gradient(upstream);
+      EXPECT_TRUE(at::allclose(found.shift, expected[0], 1e-4, 1e-6));
+      EXPECT_TRUE(at::allclose(found.clips, expected[1], 1e-4, 1e-6))
+          << signed_steps << found.clips << expected[1];
+      EXPECT_GT(found.clips.abs().max().item<double>(), 0.01);
+    }
   }
 }
 

@@ -81,7 +81,9 @@ TEST(Tune, TheReportIsWhatThePackedModelsDo) {
     for (const std::vector<std::string>& inputs :
          {std::vector<std::string>{"scheme.activations.bits=16"},
           {"scheme.activations.bits=8"},
-          {"scheme.activations.bits=4", "range.activation_clip=search"}}) {
+          {"scheme.activations.bits=4", "range.activation_clip=search"},
+          {"scheme.activations.bits=4", "scheme.activations.per=tensor",
+           "scheme.activations.symmetric=true"}}) {
       const TemporaryFolder temporary;
       const Path plain = temporary.path() / "plain", tuned = temporary.path() / "tuned";
       std::vector<std::string> settings = {"scheme.weights.bits=2"};
@@ -96,8 +98,10 @@ TEST(Tune, TheReportIsWhatThePackedModelsDo) {
       ASSERT_TRUE(report->tune.has_value());
       const double before = divergence(kModels / model, plain, windows);
       const double after = divergence(kModels / model, tuned, windows);
-      EXPECT_NEAR(report->tune->kl_before, before, 1e-3 * before) << model;
-      EXPECT_NEAR(report->tune->kl_after, after, 1e-3 * after) << model;
+      // The largest value of a symmetric range lies between two codes: an order of sums decides.
+      const double near = inputs.size() == 3 ? 5e-3 : 1e-3;
+      EXPECT_NEAR(report->tune->kl_before, before, near * before) << model;
+      EXPECT_NEAR(report->tune->kl_after, after, near * after) << model;
       EXPECT_LT(after, before) << model;
     }
   }

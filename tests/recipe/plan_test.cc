@@ -216,6 +216,8 @@ TEST(Plan, RefusesToTrainWhatOverwritesEachOther) {
   EXPECT_EQ(make_plan(folder.open(), recipe, {}).error().code, "plan/learn-conflict");
   recipe.learn[0] = {.rounding_rate = 1e-3, .frozen_codes = true};
   EXPECT_EQ(make_plan(folder.open(), recipe, {}).error().code, "plan/learn-conflict");
+  recipe.learn[0] = {.rounding_rate = 1e-3, .signed_steps = true};  // scales have a rate
+  EXPECT_EQ(make_plan(folder.open(), recipe, {}).error().code, "plan/learn-conflict");
 }
 
 TEST(Plan, RefusesIntegerActivationsOfAFloatHead) {
