@@ -133,7 +133,8 @@ FakeQuantGradient fake_quant_weight_backward(const Tensor& weight,
   if (parameters.centered.defined()) {
     return {.scale = (by_group(g, parameters) * by_group(parameters.centered, parameters)).sum(2),
             .zero = at::zeros_like(parameters.zero),
-            .weight = {}};
+            .weight = {},
+            .codes = (by_group(g, parameters) * parameters.scale.unsqueeze(2)).view_as(g)};
   }
   if (!kernels_apply(weight)) {
     return fake_quant_weight_backward_reference(weight, parameters, scheme, g);

@@ -29,6 +29,7 @@ Tensor fake_quant_weight(const Tensor& weight, const GroupParameters& parameters
 struct FakeQuantGradient {
   Tensor scale, zero;  // [out, groups]
   Tensor weight;       // [out, in], undefined when the codes are fixed
+  Tensor codes = {};   // [out, in], straight through the rounding of fixed ones; else undefined
 };
 FakeQuantGradient fake_quant_weight_backward(const Tensor& weight,
                                              const GroupParameters& parameters,

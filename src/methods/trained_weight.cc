@@ -24,9 +24,15 @@ Tensor by_group(const Tensor& values, const Tensor& scale) {
 TrainedWeight::TrainedWeight(const LearnSpec& spec, const WeightScheme& scheme, Tensor weight,
                              const GroupParameters& start)
     : spec_(spec), scheme_(scheme) {
-  state_.parameters = spec.frozen_codes ? freeze_codes(weight, start, scheme) : start;
+  const bool fixed = spec.frozen_codes || spec.code_rate > 0;
+  state_.parameters = fixed ? freeze_codes(weight, start, scheme) : start;
   state_.weight = std::move(weight);
   start_ = state_.parameters;
+  if (spec.code_rate > 0) {
+    const Tensor steps = by_group(state_.weight, start_.scale) / start_.scale.unsqueeze(2);
+    state_.codes = (steps + start_.zero.unsqueeze(2)).view_as(state_.weight);
+    keep_within_codes(state_.codes, scheme.bits);
+  }
   if (spec.rounding_rate > 0) state_.shift = at::zeros_like(state_.weight);
   if (spec.clip_rate > 0) {
     const double first = spec.signed_steps ? 1 : kFirstLogit;
@@ -42,6 +48,7 @@ TrainedWeight::State TrainedWeight::copy_of(const State& state) const {
                          .zero = state.parameters.zero.clone(),
                          .centered = state.parameters.centered},
           .weight = trains_weight() ? state.weight.clone() : state.weight,
+          .codes = cloned(state.codes),
           .shift = cloned(state.shift),
           .clips = cloned(state.clips)};
 }
@@ -49,10 +56,14 @@ TrainedWeight::State TrainedWeight::copy_of(const State& state) const {
 TrainedWeight::State TrainedWeight::snapshot() const { return copy_of(state_); }
 
 Tensor TrainedWeight::weight() const {
-  if (!state_.shift.defined()) return state_.weight;
   const Tensor& scale = state_.parameters.scale;
-  return state_.weight +
-         (by_group(state_.shift, scale) * scale.unsqueeze(2)).view_as(state_.weight);
+  const auto scaled = [&](const Tensor& steps) {
+    return (by_group(steps, scale) * scale.unsqueeze(2)).view_as(state_.weight);
+  };
+  if (state_.codes.defined()) {
+    return scaled(by_group(state_.codes, scale) - state_.parameters.zero.unsqueeze(2));
+  }
+  return state_.shift.defined() ? state_.weight + scaled(state_.shift) : state_.weight;
 }
 
 Tensor TrainedWeight::dequantized() const {
@@ -71,7 +82,8 @@ void TrainedWeight::move(const Tensor& parameter, const Tensor& gradient, Moment
 TrainedWeight::Gradient TrainedWeight::gradient(const Tensor& upstream) const {
   const GroupParameters& p = state_.parameters;
   const FakeQuantGradient found = fake_quant_weight_backward(weight(), p, scheme_, upstream);
-  Gradient result{.weight = found.weight, .scale = found.scale, .zero = found.zero};
+  Gradient result{
+      .weight = found.weight, .scale = found.scale, .zero = found.zero, .codes = found.codes};
   if (state_.shift.defined()) {
     // The kernel's gradient is of a weight w + v s that does not move with s.
     result.scale = found.scale + by_group(found.weight * state_.shift, p.scale).sum(2);
@@ -106,6 +118,11 @@ void TrainedWeight::step(const Tensor& upstream, double share, std::int64_t numb
   GroupParameters& p = state_.parameters;
   const Gradient down = gradient(upstream);
   const Tensor unit = spec_.relative_rates ? start_.scale : Tensor();
+  if (state_.codes.defined()) {
+    step_codes(state_.codes, down.codes, scheme_.bits, moments_.codes, at_rate(spec_.code_rate));
+    p.centered =
+        (by_group(state_.codes.round(), p.scale) - p.zero.unsqueeze(2)).view_as(state_.codes);
+  }
   if (state_.shift.defined()) {
     move(state_.shift, down.shift, moments_.shift, at_rate(spec_.rounding_rate));
   }

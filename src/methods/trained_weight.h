@@ -2,6 +2,10 @@
 //
 //   w' = (clamp(round(w / s + v) + z, 0, L) - z) s,   L = 2^b - 1
 //
+// or, with a rate for codes, w' = (clamp(round(c), 0, L) - z) s: the codes c [out, in] themselves
+// are trained, as real numbers that start at w / s + z and stay where they round to a code. Unlike
+// with a w of its own a step of s then moves all weights of its group, and its gradient is exact.
+//
 // v [out, in] shifts the rounding (AutoRound, arXiv 2309.05516). With clips, s and z follow from
 // shares a, b [out, groups] of the ends of the grid that the passes before left, [-z0 s0,
 // (L - z0) s0]:
@@ -30,8 +34,8 @@ class TrainedWeight {
 
   // Gradients by what may be trained, from `upstream` [out, in], that by `dequantized`.
   struct Gradient {
-    Tensor weight, scale, zero;
-    Tensor shift = {}, clips = {};  // undefined where there are none
+    Tensor weight, scale, zero;                 // of the weight undefined where the codes are fixed
+    Tensor codes = {}, shift = {}, clips = {};  // undefined where there are none
   };
   Gradient gradient(const Tensor& upstream) const;
   // One step down `upstream`. `share` of the rates; `number` counts steps from 1.
@@ -40,7 +44,8 @@ class TrainedWeight {
   struct State {
     GroupParameters parameters;
     Tensor weight;      // [out, in]
-    Tensor shift;       // [out, in]; undefined: 0
+    Tensor codes = {};  // [out, in]; undefined: they follow from the weight
+    Tensor shift = {};  // [out, in]; undefined: 0
     Tensor clips = {};  // [2, out, groups], a and b or their logits; undefined: no clips
   };
   State snapshot() const;
@@ -60,7 +65,7 @@ class TrainedWeight {
   GroupParameters start_;
   State state_;
   struct {
-    Moments scale, zero, weight, shift, clips;
+    Moments scale, zero, weight, codes, shift, clips;
   } moments_;
 };
 

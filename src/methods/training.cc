@@ -10,6 +10,7 @@ namespace lowbit {
 namespace {
 
 constexpr double kSmallestShare = 0.01;  // of a scale's start
+constexpr double kBeyond = 0.49;         // how far a trained code gets beyond the last one
 
 // `done`: of all steps, 0..1.
 double share_of(Decay decay, double done) {
@@ -63,6 +64,16 @@ void step_weight(const Tensor& weight, const Tensor& gradient, Moments& moments,
   if (!unit.defined()) return adam(weight, gradient, moments, step, {});
   const auto groups = [&](const Tensor& t) { return t.view({unit.size(0), unit.size(1), -1}); };
   adam(groups(weight), groups(gradient), moments, step, unit.unsqueeze(2));
+}
+
+void step_codes(const Tensor& codes, const Tensor& gradient, int bits, Moments& moments,
+                AdamStep step) {
+  adam(codes, gradient, moments, step, {});
+  keep_within_codes(codes, bits);
+}
+
+void keep_within_codes(const Tensor& codes, int bits) {
+  codes.clamp_(-kBeyond, (1 << bits) - 1 + kBeyond);
 }
 
 }  // namespace lowbit

@@ -47,4 +47,10 @@ void step_scale(const Tensor& scale, const Tensor& start, const Tensor& gradient
 void step_weight(const Tensor& weight, const Tensor& gradient, Moments& moments, AdamStep step,
                  const Tensor& unit);
 
+// The same of codes [out, in] that are trained as real numbers, in steps.
+void step_codes(const Tensor& codes, const Tensor& gradient, int bits, Moments& moments,
+                AdamStep step);
+// Moves them to where they round to a code of so many bits.
+void keep_within_codes(const Tensor& codes, int bits);
+
 }  // namespace lowbit

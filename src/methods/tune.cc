@@ -18,10 +18,9 @@ constexpr std::int64_t kHeadRows = 256;  // tokens whose logits exist at a time
 
 struct TunedWeight {
   std::size_t linear = 0;
-  Tensor codes;   // [out, in] as bytes, where they stay
-  Tensor values;  // else [out, in], what is rounded; it starts in the middle of its codes' cells
+  Tensor codes;  // [out, in]: bytes, or where they are trained real numbers, which start as codes
   Tensor zero, scale, start;  // [out, groups]
-  Moments of_scale, of_values;
+  Moments of_scale, of_codes;
 };
 
 struct TunedGain {
@@ -88,11 +87,8 @@ class ModelTuner {
       };
       TunedWeight weight;
       weight.linear = i;
-      if (spec_.weight_rate > 0) {
-        weight.values = to_tensor(packed.dequantize(), {packed.out, packed.in}).to(task_.device);
-      } else {
-        weight.codes = bytes(packed.codes, packed.in);
-      }
+      weight.codes = bytes(packed.codes, packed.in);
+      if (spec_.code_rate > 0) weight.codes = weight.codes.to(at::kFloat);
       weight.zero = bytes(packed.zeros, packed.groups()).to(at::kFloat);
       weight.scale = to_tensor(packed.scales, {packed.out, packed.groups()}).to(task_.device);
       weight.start = weight.scale.clone();
@@ -115,7 +111,7 @@ class ModelTuner {
       std::vector<Tensor> values;
       for (const TunedWeight& weight : state.weights) {
         values.push_back(weight.scale.clone());
-        if (weight.values.defined()) values.push_back(weight.values.clone());
+        if (spec_.code_rate > 0) values.push_back(weight.codes.clone());
       }
       for (const TunedGain& gain : state.gains) values.push_back(gain.value.clone());
       all.push_back(std::move(values));
@@ -132,14 +128,13 @@ class ModelTuner {
         GroupAffineWeight& packed = *block.packed[weight.linear];
         const std::vector<float> scales = to_floats(all[b][at++]);
         const DType type = scale_type_of(scales);
-        if (weight.values.defined()) {
-          weight.values.copy_(all[b][at++]);
-          packed = quantize_group_affine(to_floats(weight.values), packed.out, packed.in,
-                                         block.linears[weight.linear].scheme.weight, scales,
-                                         to_floats(weight.zero), type);
-        } else {
-          set_scales(packed, scales, type);
+        if (spec_.code_rate > 0) {
+          weight.codes.copy_(all[b][at++]);
+          const std::vector<float> codes = to_floats(weight.codes.round());
+          std::transform(codes.begin(), codes.end(), packed.codes.begin(),
+                         [](float code) { return static_cast<std::uint8_t>(code); });
         }
+        set_scales(packed, scales, type);
         weight.scale.copy_(to_tensor(packed.scales, weight.scale.sizes().vec()));
       }
       TorchBlock::Floats floats;
@@ -152,15 +147,11 @@ class ModelTuner {
   }
 
   static GroupParameters parameters_of(const TunedWeight& weight) {
-    if (weight.values.defined()) return {.scale = weight.scale, .zero = weight.zero};
     const auto groups = weight.codes.view({weight.codes.size(0), weight.zero.size(1), -1});
     return {.scale = weight.scale,
             .zero = weight.zero,
-            .centered = (groups.to(at::kFloat) - weight.zero.unsqueeze(2)).view_as(weight.codes)};
-  }
-
-  static const Tensor& rounded_from(const TunedWeight& weight, const GroupParameters& p) {
-    return weight.values.defined() ? weight.values : p.centered;
+            .centered =
+                (groups.to(at::kFloat).round() - weight.zero.unsqueeze(2)).view_as(weight.codes)};
   }
 
   // Of the block's products, decoded.
@@ -173,7 +164,7 @@ class ModelTuner {
     for (const TunedWeight& weight : states_[b].weights) {
       const GroupParameters p = parameters_of(weight);
       weights[weight.linear] =
-          fake_quant_weight(rounded_from(weight, p), p, block.linears[weight.linear].scheme.weight);
+          fake_quant_weight(p.centered, p, block.linears[weight.linear].scheme.weight);
     }
     for (Tensor& weight : weights) weight = weight.to(type);
     return weights;
@@ -307,11 +298,12 @@ class ModelTuner {
     for (std::size_t i = 0; i < state.weights.size(); ++i) {
       TunedWeight& weight = state.weights[i];
       const GroupParameters p = parameters_of(weight);
-      const FakeQuantGradient gradient = fake_quant_weight_backward(
-          rounded_from(weight, p), p, block.linears[weight.linear].scheme.weight, mean.weights[i]);
-      if (weight.values.defined()) {
-        step_weight(weight.values, gradient.weight, weight.of_values,
-                    {.rate = spec_.weight_rate * cosine, .number = updates_}, weight.start);
+      const WeightScheme& scheme = block.linears[weight.linear].scheme.weight;
+      const FakeQuantGradient gradient =
+          fake_quant_weight_backward(p.centered, p, scheme, mean.weights[i]);
+      if (spec_.code_rate > 0) {
+        step_codes(weight.codes, gradient.codes, scheme.bits, weight.of_codes,
+                   {.rate = spec_.code_rate * cosine, .number = updates_});
       }
       step_scale(weight.scale, weight.start, gradient.scale, weight.of_scale,
                  {.rate = spec_.scale_rate * cosine, .number = updates_}, weight.start);

@@ -173,7 +173,8 @@ std::uint64_t learning_bytes(const Plan& plan) {
     const std::uint64_t loss = relates ? 6 * relation * relation : 0;
     const std::uint64_t losses = loss * static_cast<std::uint64_t>(learn.batch);
     step = std::max(step, (tokens * per_token + losses) * kFloatBytes);
-    const bool moves_weights = learn.weight_rate > 0 || learn.rounding_rate > 0;
+    const bool moves_weights =
+        learn.weight_rate > 0 || learn.code_rate > 0 || learn.rounding_rate > 0;
     copies =
         std::max(copies, (moves_weights ? 10 : 5) + static_cast<std::uint64_t>(learn.batch) - 1);
   }
@@ -210,7 +211,7 @@ std::uint64_t tuning_bytes(const Plan& plan) {
       batch * length * hidden * static_cast<std::uint64_t>(plan.model.blocks + 1);
   const std::uint64_t logits = 6 * 256 * vocabulary * batch;
   const std::uint64_t block = (3 + batch) * largest_block(plan).weights;
-  const std::uint64_t trained = tune.weight_rate > 0 ? 4 * kFloatBytes * weights : 0;
+  const std::uint64_t trained = tune.code_rate > 0 ? 4 * kFloatBytes * weights : 0;
   return 2 * weights + trained + (block + inputs + 2 * vocabulary * hidden + logits) * kFloatBytes;
 }
 

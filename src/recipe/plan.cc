@@ -149,8 +149,17 @@ Status plan_blocks(Plan& plan, const std::vector<Sensitivity>& split) {
 // Parameters that would overwrite each other.
 Status check_learn(const Recipe& recipe) {
   for (const LearnSpec& learn : recipe.learn) {
-    const bool moves_codes =
+    const bool moves_weights =
         learn.weight_rate > 0 || learn.rounding_rate > 0 || learn.clip_rate > 0;
+    if (learn.code_rate > 0 && (moves_weights || learn.zero_rate > 0)) {
+      return usage_error(
+          "plan/learn-conflict",
+          fmt::format("recipe '{}': learn.rate.code trains the codes themselves; set "
+                      "learn.rate.weight, learn.rate.zero, learn.rate.rounding and "
+                      "learn.rate.clip to 0, or learn.rate.code",
+                      recipe.name));
+    }
+    const bool moves_codes = moves_weights || learn.code_rate > 0;
     if (learn.clip_rate > 0 && (learn.scale_rate > 0 || learn.zero_rate > 0)) {
       return usage_error(
           "plan/learn-conflict",
@@ -159,21 +168,22 @@ Status check_learn(const Recipe& recipe) {
                       "clips",
                       recipe.name, learn.clip_rate, learn.scale_rate, learn.zero_rate));
     }
-    if (learn.signed_steps &&
-        (learn.scale_rate > 0 || learn.zero_rate > 0 || learn.weight_rate > 0)) {
+    if (learn.signed_steps && (learn.scale_rate > 0 || learn.zero_rate > 0 ||
+                               learn.weight_rate > 0 || learn.code_rate > 0)) {
       return usage_error(
           "plan/learn-conflict",
           fmt::format(
               "recipe '{}': learn.optimizer is \"signsgd\", which trains roundings, clips and "
-              "gains of norms; set learn.rate.scale, learn.rate.zero and learn.rate.weight "
-              "to 0, or the optimizer to \"adamw\"",
+              "gains of norms; set learn.rate.scale, learn.rate.zero, learn.rate.weight "
+              "and learn.rate.code to 0, or the optimizer to \"adamw\"",
               recipe.name));
     }
     if (learn.frozen_codes && moves_codes) {
       return usage_error(
           "plan/learn-conflict",
           fmt::format("recipe '{}': learn.frozen_codes fixes the codes, and learn.rate.weight, "
-                      "learn.rate.rounding or learn.rate.clip moves them; set these to 0, or "
+                      "learn.rate.code, learn.rate.rounding or learn.rate.clip moves them; set "
+                      "these to 0, or "
                       "learn.frozen_codes to false",
                       recipe.name));
     }

@@ -69,6 +69,7 @@ struct LearnSpec {
   double scale_rate = 2e-5;  // AdamW, cosine to 0
   double zero_rate = 2e-5;
   double weight_rate = 0;     // 0: weights stay as they are
+  double code_rate = 0;       // of the codes, in steps (methods/trained_weight.h), not the weights
   double norm_rate = 0;       // of the gains of norms
   double rounding_rate = 0;   // of a shift of each weight's rounding (methods/trained_weight.h)
   double clip_rate = 0;       // of the ends of each group's range, in the place of scales and zeros
@@ -94,7 +95,7 @@ struct TuneSpec {
   std::int64_t epochs = 1;
   std::int64_t batch = 2;    // windows a step
   double scale_rate = 1e-3;  // AdamW, cosine to 0; a fraction of the start scale a step
-  double weight_rate = 0;    // the same of weights; 0: the codes stay
+  double code_rate = 0;      // the same of weights, in steps of their codes; 0: the codes stay
   double norm_rate = 1e-3;   // a fraction of the start gain, of the blocks' norms
   std::int64_t top = 0;      // tokens of the vocabulary that the loss sees, the likeliest; 0: all
 };

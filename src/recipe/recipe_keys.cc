@@ -160,10 +160,11 @@ RecipeKey<ActivationScheme> dynamic() {
 
 // What is trained is what has a rate; a name without one would silently stay as it is.
 RecipeKey<LearnSpec> trained() {
-  static constexpr std::array<std::pair<const char*, double LearnSpec::*>, 6> kRates = {
+  static constexpr std::array<std::pair<const char*, double LearnSpec::*>, 7> kRates = {
       {{"scale", &LearnSpec::scale_rate},
        {"zero", &LearnSpec::zero_rate},
        {"weight", &LearnSpec::weight_rate},
+       {"code", &LearnSpec::code_rate},
        {"norm", &LearnSpec::norm_rate},
        {"rounding", &LearnSpec::rounding_rate},
        {"clip", &LearnSpec::clip_rate}}};
@@ -288,7 +289,7 @@ std::vector<PassKind> make_pass_kinds() {
   kinds.push_back(choice("tune", "end-to-end", &Recipe::tune, &TuneSpec::method,
                          TuneMethod::end_to_end,
                          {number("rate.scale", &TuneSpec::scale_rate, 0, 1),
-                          number("rate.weight", &TuneSpec::weight_rate, 0, 1),
+                          number("rate.code", &TuneSpec::code_rate, 0, 1),
                           number("rate.norm", &TuneSpec::norm_rate, 0, 1),
                           integer("top", &TuneSpec::top, Count{0}, Count{1} << 24),
                           integer("epochs", &TuneSpec::epochs, Count{1}, Count{1000}),
@@ -333,6 +334,7 @@ std::vector<RecipeKey<LearnSpec>> make_learn_keys() {
       number("rate.scale", &LearnSpec::scale_rate, 0, 1),
       number("rate.zero", &LearnSpec::zero_rate, 0, 1),
       number("rate.weight", &LearnSpec::weight_rate, 0, 1),
+      number("rate.code", &LearnSpec::code_rate, 0, 1),
       number("rate.norm", &LearnSpec::norm_rate, 0, 1),
       number("rate.rounding", &LearnSpec::rounding_rate, 0, 1),
       number("rate.clip", &LearnSpec::clip_rate, 0, 1),

@@ -118,13 +118,13 @@ TEST(Tune, CodesAndZerosStayAndScalesMove) {
   EXPECT_NE(before.scales, after.scales);
 }
 
-TEST(Tune, WeightsWithARateChangeCodesAndLowerTheDivergence) {
+TEST(Tune, CodesWithARateChangeAndLowerTheDivergence) {
   const TemporaryFolder temporary;
   const Path plain = temporary.path() / "plain", tuned = temporary.path() / "tuned";
   const std::vector<std::string> plainly = {"scheme.weights.bits=2", "scheme.activations.bits=16"};
   std::vector<std::string> settings = plainly;
   settings.insert(settings.end(), {"tune=end-to-end", "tune.rate.scale=0", "tune.rate.norm=0",
-                                   "tune.rate.weight=5e-2", "tune.epochs=20"});
+                                   "tune.rate.code=5e-2", "tune.epochs=20"});
   ASSERT_TRUE(run(real_file_system(), plain, {.settings = plainly, .validates = false}).ok());
   const auto report = run(real_file_system(), tuned, {.settings = settings, .validates = false});
   ASSERT_TRUE(report.ok()) << report.error().message;
