@@ -115,8 +115,7 @@ GroupCodes code_group(const float* x, std::int64_t size, const ActivationScheme&
   group.offset = fits ? 0 : static_cast<std::int32_t>(128.0F - zero);
   const float base = fits ? zero : 128.0F;  // stored = code - base
   group.largest = static_cast<int>(std::max(std::abs(base), std::abs(largest - base)));
-  group.sum = code_values(x, size, group.scale, zero, largest, base, codes) +
-              group.offset * static_cast<std::int32_t>(size);
+  group.sum = code_values(x, size, group.scale, zero, largest, base, codes);
   return group;
 }
 
@@ -243,9 +242,8 @@ PackedActivations pack_activations(std::span<const float> x, std::int64_t in,
         packed.scales[entry] = coded.scale;
         packed.offsets[entry] = coded.offset;
         const std::int8_t* codes = packed.codes.data() + g * group_size;
-        packed.sums[entry] = whole ? std::accumulate(codes, codes + group_size, std::int32_t{0}) +
-                                         coded.offset * static_cast<std::int32_t>(group_size)
-                                   : coded.sum;
+        packed.sums[entry] =
+            whole ? std::accumulate(codes, codes + group_size, std::int32_t{0}) : coded.sum;
       }
     }
     int seen = highest;

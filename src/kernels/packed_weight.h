@@ -91,7 +91,7 @@ struct PackedActivations {
   std::int64_t tokens = 0, in = 0, group_size = 0;  // the weight's groups
   AlignedVector<std::int8_t> codes;                 // [tokens, in]
   AlignedVector<float> scales;                      // [tokens, groups]
-  AlignedVector<std::int32_t> sums;                 // [tokens, groups], of centered codes
+  AlignedVector<std::int32_t> sums;                 // [tokens, groups], of stored codes
   AlignedVector<std::int32_t> offsets;              // [tokens, groups]
   bool any_offset = false;
   int largest = 128;  // no code is farther from zero

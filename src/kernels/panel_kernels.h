@@ -62,10 +62,12 @@ namespace {
 // V has lanes in Ints and Floats and, beside what its names say:
 //   dot<bits>(sum, codes, x)   adds four products of an unsigned and a signed byte in each lane, in
 //                              a form that holds kDots<bits> of them, whatever the bytes are
-//   dot_word<bits>(sum, codes, p)  the same with the four bytes at p in all lanes
+//   dot_word<bits>(sums, codes, p)  the same of each panel, with the four bytes at p in all lanes
 //   widen<bits>(total, sum)    adds such a sum to integers
 //   kBlockBytes                activations of that size stay in the second cache
-//   kSums                      sums, and what a dot needs besides, that stay in registers
+//   kSums                      tokens whose sums, and what a dot needs besides, stay in registers
+//   kTilePanels                panels that share a token's word then
+//   multiply_add(a, b, c)      a * b + c, rounded once
 
 template <int kBits>
 struct Layout {
@@ -74,11 +76,45 @@ struct Layout {
   static constexpr int kChunkInputs = 4 * kSteps;
 };
 
+// What corrects a group's dots, in one of two arithmetics: integers, and floats, which take half
+// the instructions and are as exact while nothing leaves 2^24.
+template <class V>
+struct InIntegers {
+  static constexpr bool kFloats = false;
+  using Term = typename V::Ints;
+  static Term term(typename V::Ints x) { return x; }
+  static Term splat(std::int32_t x) { return V::splat(x); }
+  static Term add_product(Term a, Term b, Term sum) { return V::add(sum, V::multiply(a, b)); }
+  static typename V::Floats rounded(Term x) { return V::to_float(x); }
+};
+template <class V>
+struct InFloats {
+  static constexpr bool kFloats = true;
+  using Term = typename V::Floats;
+  static Term term(typename V::Ints x) { return V::to_float(x); }
+  static Term splat(std::int32_t x) { return V::to_float(V::splat(x)); }
+  static Term add_product(Term a, Term b, Term sum) { return V::multiply_add(a, b, sum); }
+  static typename V::Floats rounded(Term x) { return x; }
+};
+
 // What all loops over panels share.
 template <class V>
 struct PanelParts {
   using I = typename V::Ints;
   using F = typename V::Floats;
+
+  // Whether InFloats is exact: dots, sums and their products with zero points are, and to these a
+  // product with an offset is added with one rounding, that of the integer itself.
+  static bool fits_floats(const PanelWeight& w, const PanelCodes& x) {
+    return ((std::int64_t{1} << w.bits) - 1) * x.largest * w.group_size <= std::int64_t{1} << 24;
+  }
+
+  // run<arithmetic>()
+  template <typename Run>
+  static void by_arithmetic(bool floats, const Run& run) {
+    if (floats) return run.template operator()<InFloats<V>>();
+    run.template operator()<InIntegers<V>>();
+  }
 
   // Four codes a lane, inputs 4 * step .. 4 * step + 3 of a chunk.
   template <int kBits>
@@ -128,11 +164,9 @@ struct PanelParts {
     return V::load_floats(all);
   }
 
-  // result += scale_w * scale_x * sum, each step rounded as the reference product rounds it. `at`:
-  // the token's group.
-  static F add_scaled(const PanelCodes& x, std::int64_t at, F scale, I sum, F result) {
-    const F both = V::multiply(scale, V::splat_float(x.scales[at]));
-    return V::add(result, V::multiply(both, V::to_float(sum)));
+  // result += scale_w * scale_x * sum, each step rounded as the reference product rounds it.
+  static F add_scaled(F scale, float scale_x, F sum, F result) {
+    return V::add(result, V::multiply(V::multiply(scale, V::splat_float(scale_x)), sum));
   }
 
   template <int kBits>
@@ -141,8 +175,13 @@ struct PanelParts {
         sums, V::template dot<kBits>(V::splat(0), code, V::splat(0x01010101)));
   }
 
-  // A group's codes a byte each, `kCenter`: less their zero points; and the sums of rows, unless
-  // null. `at`: the group among all of all panels.
+  // Sums of codes as those of codes less their zero points.
+  static I centered(const PanelWeight& w, I sums, I zero) {
+    return V::subtract(sums, V::multiply(zero, V::splat(static_cast<std::int32_t>(w.group_size))));
+  }
+
+  // A group's codes a byte each, `kCenter`: less their zero points; and the centered sums of rows,
+  // unless null. `at`: the group among all of all panels.
   template <int kBits, bool kCenter>
   static void unpack_group(const PanelWeight& w, std::int64_t at, std::uint8_t* to,
                            std::int32_t* row_sums) {
@@ -162,12 +201,7 @@ struct PanelParts {
         }
       }
     }
-    if (row_sums == nullptr) return;
-    if constexpr (kCenter) {
-      const auto size = static_cast<std::int32_t>(w.group_size);
-      sums = V::subtract(sums, V::multiply(zero, V::splat(size)));
-    }
-    V::store(row_sums, sums);
+    if (row_sums != nullptr) V::store(row_sums, centered(w, sums, zero));
   }
 
   // run<bits>() for the layout's bits.
@@ -183,7 +217,6 @@ struct PanelParts {
 template <class V>
 class Panels : PanelParts<V> {
   using Parts = PanelParts<V>;
-  using Parts::add_scaled;
   using Parts::four_codes;
   using Parts::scales;
   using Parts::store_rows;
@@ -195,13 +228,31 @@ class Panels : PanelParts<V> {
     return Parts::template codes<kBits>(chunk, step);
   }
 
-  // add_scaled of dot + offset * row_sums - zero * sum.
-  static F add_group(const PanelCodes& x, std::int64_t at, F scale, I zero, I dot, I row_sums,
-                     F result) {
-    I sum = V::subtract(dot, V::multiply(zero, V::splat(x.sums[at])));
-    if (x.any_offset) sum = V::add(sum, V::multiply(row_sums, V::splat(x.offsets[at])));
-    return add_scaled(x, at, scale, sum, result);
-  }
+  // A group of a panel, as it corrects and scales the dots of all tokens.
+  template <class Arithmetic>
+  class Group {
+   public:
+    Group() = default;
+    // `at`: the group among all of all panels. `row_sums` are centered.
+    Group(const PanelWeight& w, std::int64_t at, I row_sums)
+        : scale_(scales(w, at)),
+          less_zero_(Arithmetic::term(V::subtract(V::splat(0), V::from_bytes(w.zeros + at * 16)))),
+          row_sums_(Arithmetic::term(row_sums)) {}
+
+    // add_scaled of dot - zero * sum + offset * row_sums. `at`: the token's group.
+    F add(const PanelCodes& x, std::int64_t at, I dot, F result) const {
+      auto sum =
+          Arithmetic::add_product(less_zero_, Arithmetic::splat(x.sums[at]), Arithmetic::term(dot));
+      if (x.any_offset) {
+        sum = Arithmetic::add_product(row_sums_, Arithmetic::splat(x.offsets[at]), sum);
+      }
+      return Parts::add_scaled(scale_, x.scales[at], Arithmetic::rounded(sum), result);
+    }
+
+   private:
+    F scale_;
+    typename Arithmetic::Term less_zero_, row_sums_;
+  };
 
   // Codes decoded for the product at once: few tokens. Two sums for each hide the latency of a dot,
   // where registers allow.
@@ -241,11 +292,13 @@ class Panels : PanelParts<V> {
           for (int i = 0; i < kChains; ++i) dots[t] = V::template widen<kBits>(dots[t], run[t][i]);
         }
       }
-      const F scale = scales(w, panel * w.groups + g);
-      const I zero = V::from_bytes(w.zeros + (panel * w.groups + g) * 16);
+      const std::int64_t at = panel * w.groups + g;
+      if (x.any_offset) {
+        row_sums = Parts::centered(w, row_sums, V::from_bytes(w.zeros + at * 16));
+      }
+      const Group<InIntegers<V>> group(w, at, row_sums);
       for (int t = 0; t < kTokens; ++t) {
-        result[t] =
-            add_group(x, (token + t) * w.groups + g, scale, zero, dots[t], row_sums, result[t]);
+        result[t] = group.add(x, (token + t) * w.groups + g, dots[t], result[t]);
       }
     }
     for (int t = 0; t < kTokens; ++t) {
@@ -254,55 +307,90 @@ class Panels : PanelParts<V> {
   }
 
   struct Unpacked {
-    std::uint8_t* codes;     // [in / 4, 16 rows, 4]
-    std::int32_t* row_sums;  // [groups, 16 rows], where activations have offsets
+    std::uint8_t* codes;     // [kTilePanels, in / 4, 16 rows, 4]
+    std::int32_t* row_sums;  // [kTilePanels, groups, 16 rows], where activations have offsets
   };
 
   template <int kBits>
   static void unpack(const PanelWeight& w, const PanelCodes& x, std::int64_t panel,
-                     const Unpacked& to) {
-    for (std::int64_t g = 0; g < w.groups; ++g) {
+                     std::int64_t panels, const Unpacked& to) {
+    for (std::int64_t g = 0; g < panels * w.groups; ++g) {
       Parts::template unpack_group<kBits, false>(w, panel * w.groups + g,
                                                  to.codes + 16 * g * w.group_size,
                                                  x.any_offset ? to.row_sums + 16 * g : nullptr);
     }
   }
 
-  // Codes decoded before, a byte each: many tokens, kTokens of them in registers.
-  template <int kBits, int kTokens>
+  // Codes decoded before, a byte each: many tokens, kTokens of them by kPanels panels in registers.
+  template <int kBits, int kTokens, int kPanels, class Arithmetic>
   static void tile(const PanelWeight& w, const PanelCodes& x, const Unpacked& unpacked,
                    std::int64_t token, std::int64_t panel, float* y) {
     const std::uint8_t* weights = unpacked.codes;
     const std::int64_t run_inputs = V::template kDots<kBits> * (128 / x.largest) * 4;
-    F result[kTokens];
-    for (int t = 0; t < kTokens; ++t) result[t] = V::splat_float(0.0F);
+    F result[kTokens][kPanels];
+    for (auto& of_token : result) {
+      for (F& of_panel : of_token) of_panel = V::splat_float(0.0F);
+    }
     const std::int8_t* input = x.codes + token * w.in;
     for (std::int64_t g = 0; g < w.groups; ++g) {
-      I dots[kTokens];
-      for (int t = 0; t < kTokens; ++t) dots[t] = V::splat(0);
+      I dots[kTokens][kPanels];
+      for (auto& of_token : dots) {
+        for (I& of_panel : of_token) of_panel = V::splat(0);
+      }
       for (std::int64_t k = 0; k < w.group_size;) {
         const std::int64_t end = k + run_inputs < w.group_size ? k + run_inputs : w.group_size;
-        I run[kTokens];
-        for (int t = 0; t < kTokens; ++t) run[t] = V::splat(0);
+        I run[kTokens][kPanels];
+        for (auto& of_token : run) {
+          for (I& of_panel : of_token) of_panel = V::splat(0);
+        }
         for (; k < end; k += 4, weights += 64, input += 4) {
-          const I code = V::load(weights);
+          I code[kPanels];
+          for (int p = 0; p < kPanels; ++p) code[p] = V::load(weights + p * 16 * w.in);
           for (int t = 0; t < kTokens; ++t) {
-            run[t] = V::template dot_word<kBits>(run[t], code, input + t * w.in);
+            V::template dot_word<kBits>(run[t], code, input + t * w.in);
           }
         }
-        for (int t = 0; t < kTokens; ++t) dots[t] = V::template widen<kBits>(dots[t], run[t]);
+        for (int t = 0; t < kTokens; ++t) {
+          for (int p = 0; p < kPanels; ++p) {
+            dots[t][p] = V::template widen<kBits>(dots[t][p], run[t][p]);
+          }
+        }
       }
-      const I row_sums = x.any_offset ? V::load(unpacked.row_sums + 16 * g) : V::splat(0);
-      const F scale = scales(w, panel * w.groups + g);
-      const I zero = V::from_bytes(w.zeros + (panel * w.groups + g) * 16);
+      Group<Arithmetic> group[kPanels];
+      for (int p = 0; p < kPanels; ++p) {
+        const std::int64_t at = p * w.groups + g;
+        const I row_sums = x.any_offset ? V::load(unpacked.row_sums + 16 * at) : V::splat(0);
+        group[p] = {w, panel * w.groups + at, row_sums};
+      }
       for (int t = 0; t < kTokens; ++t) {
-        result[t] =
-            add_group(x, (token + t) * w.groups + g, scale, zero, dots[t], row_sums, result[t]);
+        for (int p = 0; p < kPanels; ++p) {
+          result[t][p] = group[p].add(x, (token + t) * w.groups + g, dots[t][p], result[t][p]);
+        }
       }
     }
     for (int t = 0; t < kTokens; ++t) {
-      store_rows(result[t], w.out - panel * 16, y + (token + t) * w.out + panel * 16);
+      for (int p = 0; p < kPanels; ++p) {
+        const std::int64_t row = (panel + p) * 16;
+        store_rows(result[t][p], w.out - row, y + (token + t) * w.out + row);
+      }
     }
+  }
+
+  template <int kBits, int kPanels>
+  static void tokens_of(const PanelWeight& w, const PanelCodes& x, const Unpacked& unpacked,
+                        std::int64_t first, std::int64_t last, std::int64_t panel, float* y) {
+    Parts::by_arithmetic(Parts::fits_floats(w, x), [&]<class Arithmetic>() {
+      std::int64_t token = first;
+      for (; token + V::kSums <= last; token += V::kSums) {
+        tile<kBits, V::kSums, kPanels, Arithmetic>(w, x, unpacked, token, panel, y);
+      }
+      for (; token + 3 <= last; token += 3) {
+        tile<kBits, 3, kPanels, Arithmetic>(w, x, unpacked, token, panel, y);
+      }
+      for (; token < last; ++token) {
+        tile<kBits, 1, kPanels, Arithmetic>(w, x, unpacked, token, panel, y);
+      }
+    });
   }
 
   template <int kBits>
@@ -322,19 +410,20 @@ class Panels : PanelParts<V> {
   static void integer_panels(const PanelWeight& w, const PanelCodes& x, std::int64_t begin,
                              std::int64_t end, std::uint8_t* scratch, float* y) {
     if (x.tokens <= kDirectTokens) return direct_panels<kBits>(w, x, begin, end, y);
-    const Unpacked unpacked{.codes = scratch,
-                            .row_sums = reinterpret_cast<std::int32_t*>(scratch + 16 * w.in)};
+    const Unpacked unpacked{
+        .codes = scratch,
+        .row_sums = reinterpret_cast<std::int32_t*>(scratch + V::kTilePanels * 16 * w.in)};
     const std::int64_t block = (V::kBlockBytes / w.in + V::kSums) / V::kSums * V::kSums;
     for (std::int64_t first = 0; first < x.tokens; first += block) {
       const std::int64_t last = first + block < x.tokens ? first + block : x.tokens;
-      for (std::int64_t panel = begin; panel < end; ++panel) {
-        unpack<kBits>(w, x, panel, unpacked);
-        std::int64_t token = first;
-        for (; token + V::kSums <= last; token += V::kSums) {
-          tile<kBits, V::kSums>(w, x, unpacked, token, panel, y);
-        }
-        for (; token + 3 <= last; token += 3) tile<kBits, 3>(w, x, unpacked, token, panel, y);
-        for (; token < last; ++token) tile<kBits, 1>(w, x, unpacked, token, panel, y);
+      std::int64_t panel = begin;
+      for (; panel + V::kTilePanels <= end; panel += V::kTilePanels) {
+        unpack<kBits>(w, x, panel, V::kTilePanels, unpacked);
+        tokens_of<kBits, V::kTilePanels>(w, x, unpacked, first, last, panel, y);
+      }
+      for (; panel < end; ++panel) {
+        unpack<kBits>(w, x, panel, 1, unpacked);
+        tokens_of<kBits, 1>(w, x, unpacked, first, last, panel, y);
       }
     }
   }
@@ -426,7 +515,7 @@ class Panels : PanelParts<V> {
   static PanelKernels kernels() {
     PanelKernels all;
     all.scratch_bytes = [](const PanelWeight& w, std::int64_t tokens) {
-      return tokens > kDirectTokens ? 16 * w.in + 64 * w.groups : 0;
+      return tokens > kDirectTokens ? V::kTilePanels * (16 * w.in + 64 * w.groups) : 0;
     };
     all.integer = [](const PanelWeight& w, const PanelCodes& x, std::int64_t begin,
                      std::int64_t end, std::uint8_t* scratch, float* y) {

@@ -48,6 +48,7 @@ struct Avx2 {
 
   static constexpr std::int64_t kBlockBytes = 1 << 18;
   static constexpr int kSums = 6;
+  static constexpr int kTilePanels = 1;
   // Products are added in pairs of 16 bits, with saturation. Codes of up to 4 bits leave room for
   // several pairs before they are widened; those of 8 bits go in two parts and are widened at once.
   template <int kBits>
@@ -70,7 +71,9 @@ struct Avx2 {
     return {dot<kBits>(sum.a, codes.a, x.a), dot<kBits>(sum.b, codes.b, x.b)};
   }
   template <int kBits>
-  static Ints dot_word(Ints sum, Ints codes, const std::int8_t* x) {
+  static void dot_word(Ints (&sums)[1], const Ints (&all_codes)[1], const std::int8_t* x) {
+    Ints& sum = sums[0];
+    const Ints codes = all_codes[0];
     if constexpr (kBits < 8) {
       // As instructions: GCC loads all tokens first and has no registers left for the sums.
       __m256i word, pairs;
@@ -81,11 +84,11 @@ struct Avx2 {
           "vpaddw %2, %1, %1"
           : "+x"(sum.a), "+x"(sum.b), "=&x"(word), "=&x"(pairs)
           : "m"(*reinterpret_cast<const char(*)[4]>(x)), "x"(codes.a), "x"(codes.b));
-      return sum;
+      return;
     }
     std::int32_t word;
     __builtin_memcpy(&word, x, 4);
-    return dot<kBits>(sum, codes, splat(word));
+    sum = dot<kBits>(sum, codes, splat(word));
   }
   template <int kBits>
   static Ints widen(Ints total, Ints sum) {

@@ -11,7 +11,7 @@
 // by it. Everything that the tiles read lies in the order in which they read it: activations are
 // copied into tiles, panels are unpacked a strip of four at a time. A block of tokens and a strip
 // stay in the second cache. The first one holds the results of 64 tokens and a strip while they
-// pass through all groups, and of both operands one group, with the next on its way.
+// pass through all groups, and of both operands one group.
 //
 // Tiles work while vectors scale: the sums of a quad are added to the results between the dots of
 // the next one.
@@ -69,8 +69,9 @@ class TilePanels : PanelParts<V> {
     std::int64_t group, groups;
     std::int64_t step, steps;  // inputs of a dot, dots of a group
     std::int8_t*
-        tiles;      // [tokens / 64, groups, 4 tiles, steps, 16 tokens, step], zeros for no token
-    float* scales;  // of the tokens, [groups, kBlockTokens]
+        tiles;       // [tokens / 64, groups, 4 tiles, steps, 16 tokens, step], zeros for no token
+    float* scales;   // of the tokens, [groups, kBlockTokens]
+    float* offsets;  // the same, where activations have any
   };
 
   // Up to four panels, and a block's groups.
@@ -134,6 +135,11 @@ class TilePanels : PanelParts<V> {
     for (std::int64_t t = 0; t < b.tokens; ++t) {
       const float* from = x.scales + (b.token + t) * w.groups + b.group;
       for (std::int64_t g = 0; g < b.groups; ++g) b.scales[g * kBlockTokens + t] = from[g];
+      if (!x.any_offset) continue;
+      const std::int32_t* offset = x.offsets + (b.token + t) * w.groups + b.group;
+      for (std::int64_t g = 0; g < b.groups; ++g) {
+        b.offsets[g * kBlockTokens + t] = static_cast<float>(offset[g]);
+      }
     }
   }
 
@@ -158,14 +164,17 @@ class TilePanels : PanelParts<V> {
 
   // results += scale_w * scale_x * sum for the tokens of a quad, some at a time, each step rounded
   // as the reference product rounds it.
-  template <int kBits, bool kOffsets>
+  template <int kBits, class Arithmetic, bool kOffsets>
   class Addition {
+    using Term = typename Arithmetic::Term;
+
    public:
     Addition(const PanelWeight& w, const PanelCodes& x, const Block& b, const Strip& strip,
              const Quad& quad, const Sums& sums, Results& results)
         : sums_(sums.of[0][0]),
           results_(results.of[quad.token % kPassTokens][quad.panel[0]]),
           scales_(b.scales + quad.group * kBlockTokens + quad.token),
+          offsets_(b.offsets + quad.group * kBlockTokens + quad.token),
           x_(x),
           at_((b.token + quad.token) * w.groups + b.group + quad.group),
           groups_(w.groups),
@@ -173,9 +182,13 @@ class TilePanels : PanelParts<V> {
       for (int p = 0; p < 2; ++p) {
         const std::int64_t at = (strip.panel + quad.panel[p]) * w.groups + b.group + quad.group;
         scale_[p] = Parts::scales(w, at);
-        if constexpr (!kCentered<kBits>) zero_[p] = V::from_bytes(w.zeros + at * 16);
+        if constexpr (!kCentered<kBits>) {
+          const I zero = V::from_bytes(w.zeros + at * 16);
+          less_zero_[p] = Arithmetic::term(V::subtract(V::splat(0), zero));
+        }
         if constexpr (kOffsets) {
-          row_sums_[p] = V::load(strip.row_sums + 16 * (quad.group * kStripPanels + quad.panel[p]));
+          const std::int64_t row_sums = 16 * (quad.group * kStripPanels + quad.panel[p]);
+          row_sums_[p] = Arithmetic::term(V::load(strip.row_sums + row_sums));
         }
       }
     }
@@ -187,29 +200,36 @@ class TilePanels : PanelParts<V> {
         const std::int32_t* sums = sums_ + next_ * 2 * 16;
         float* result = results_ + next_ * kStripPanels * 16;
         for (int p = 0; p < 2; ++p, sums += 16, result += 16) {
-          I sum = V::load(sums);
+          Term sum = Arithmetic::term(V::load(sums));
           if constexpr (!kCentered<kBits>) {
-            const std::int32_t of_token = x_.sums[at_ + next_ * groups_];
-            sum = V::subtract(sum, V::multiply(zero_[p], V::splat(of_token)));
+            const Term of_token = Arithmetic::splat(x_.sums[at_ + next_ * groups_]);
+            sum = Arithmetic::add_product(less_zero_[p], of_token, sum);
           }
-          if constexpr (kOffsets) {
-            const std::int32_t offset = x_.offsets[at_ + next_ * groups_];
-            sum = V::add(sum, V::multiply(row_sums_[p], V::splat(offset)));
-          }
-          const F term = V::multiply(V::multiply(scale_[p], token_scale), V::to_float(sum));
+          if constexpr (kOffsets) sum = Arithmetic::add_product(row_sums_[p], offset(), sum);
+          const F both = V::multiply(scale_[p], token_scale);
+          const F term = V::multiply(both, Arithmetic::rounded(sum));
           V::store_floats(result, V::add(V::load_floats(result), term));
         }
       }
     }
 
    private:
+    Term offset() const {
+      if constexpr (Arithmetic::kFloats) {
+        return V::splat_float(offsets_[next_]);
+      } else {
+        return V::splat(x_.offsets[at_ + next_ * groups_]);
+      }
+    }
+
     const std::int32_t* sums_;
     float* results_;
     const float* scales_;
+    const float* offsets_;
     const PanelCodes& x_;
     std::int64_t at_, groups_, tokens_, next_ = 0;
     F scale_[2];
-    I zero_[2], row_sums_[2];
+    Term less_zero_[2], row_sums_[2];
   };
 
   // What will be read soon, on its way to the cache, four lines at a time.
@@ -265,7 +285,7 @@ class TilePanels : PanelParts<V> {
 
   // All groups of a block for 64 tokens and a strip. Meanwhile the memory brings a panel of the
   // next strip, and the place of the results.
-  template <int kBits, bool kOffsets>
+  template <int kBits, class Arithmetic, bool kOffsets>
   static void pass(const PanelWeight& w, const PanelCodes& x, const Block& b, const Strip& strip,
                    std::int64_t begin, Results& results, const float* y) {
     Sums sums;
@@ -275,13 +295,10 @@ class TilePanels : PanelParts<V> {
     Ahead weights{w.codes + (next_panel * w.groups + b.group) * group_bytes, 256};
     Ahead to{y + (b.token + begin) * w.out + 16 * strip.panel, w.out * 4};
     const auto adding = [&](const Quad& quad) {
-      return Addition<kBits, kOffsets>(w, x, b, strip, quad, sums, results);
+      return Addition<kBits, Arithmetic, kOffsets>(w, x, b, strip, quad, sums, results);
     };
     Quad last{};  // of no tokens: nothing to add
     for (std::int64_t g = 0; g < b.groups; ++g) {
-      const std::int64_t bytes = 4 * b.step;  // 16 dots a step in four quads
-      Ahead tiles{tile_of(b, begin, g + 1), bytes};
-      Ahead codes{strip.codes + 16 * (g + 1) * kStripPanels * w.group_size, bytes};
       for (std::int64_t i = g * kPassTokens / b.groups; i < (g + 1) * kPassTokens / b.groups; ++i) {
         to.fetch();
       }
@@ -292,12 +309,8 @@ class TilePanels : PanelParts<V> {
                           .panel = {panel, least(panel + 1, strip.panels - 1)},
                           .group = g};
           for (std::int64_t i = 0; i < group_bytes / 4; i += 256) weights.fetch();
-          Addition<kBits, kOffsets> addition = adding(last);
-          multiply<kBits>(w, b, strip, quad, [&] {
-            addition.add(kTokensADot);
-            tiles.fetch();
-            codes.fetch();
-          });
+          Addition<kBits, Arithmetic, kOffsets> addition = adding(last);
+          multiply<kBits>(w, b, strip, quad, [&] { addition.add(kTokensADot); });
           addition.add(2 * kTileTokens);  // what is left
           store_sums(sums);
           last = quad;
@@ -330,11 +343,13 @@ class TilePanels : PanelParts<V> {
                     V::store_floats(results.of[t][p], b.group == 0 ? V::splat_float(0.0F)
                                                                    : Parts::load_rows(from, rows));
                   });
-      if (x.any_offset) {
-        pass<kBits, true>(w, x, b, strip, begin, results, y);
-      } else {
-        pass<kBits, false>(w, x, b, strip, begin, results, y);
-      }
+      Parts::by_arithmetic(Parts::fits_floats(w, x), [&]<class Arithmetic>() {
+        if (x.any_offset) {
+          pass<kBits, Arithmetic, true>(w, x, b, strip, begin, results, y);
+        } else {
+          pass<kBits, Arithmetic, false>(w, x, b, strip, begin, results, y);
+        }
+      });
       for_results(w, b, strip, begin, y,
                   [&](std::int64_t t, std::int64_t p, std::int64_t rows, float* to) {
                     Parts::store_rows(V::load_floats(results.of[t][p]), rows, to);
@@ -359,7 +374,7 @@ class TilePanels : PanelParts<V> {
  public:
   // As of PanelKernels, for more than kDirectTokens.
   static std::int64_t scratch_bytes(const PanelWeight& w) {
-    return code_bytes(w) + row_sum_bytes(w) + tile_bytes(w) + scale_bytes(w);
+    return code_bytes(w) + row_sum_bytes(w) + tile_bytes(w) + 2 * scale_bytes(w);
   }
 
   static void integer(const PanelWeight& w, const PanelCodes& x, std::int64_t begin,
@@ -379,7 +394,8 @@ class TilePanels : PanelParts<V> {
                       .step = step,
                       .steps = w.group_size / step,
                       .tiles = reinterpret_cast<std::int8_t*>(tiles),
-                      .scales = reinterpret_cast<float*>(scales)};
+                      .scales = reinterpret_cast<float*>(scales),
+                      .offsets = reinterpret_cast<float*>(scales + scale_bytes(w))};
         copy_tiles(w, x, b);
         for (std::int64_t panel = begin; panel < end; panel += kStripPanels) {
           const Strip strip{.panel = panel,

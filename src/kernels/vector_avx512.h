@@ -28,20 +28,29 @@ struct Avx512 {
   static Ints subtract_bytes(Ints a, Ints b) { return _mm512_sub_epi8(a, b); }
   static Ints multiply(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
   static constexpr std::int64_t kBlockBytes = 1 << 20;
-  static constexpr int kSums = 12;  // dots take five cycles, two begin in each
+  static constexpr int kSums = 12;
+  static constexpr int kTilePanels = 2;  // or a dot needs a load, of which two begin in a cycle
   template <int kBits>
   static constexpr std::int64_t kDots = 1 << 30;
   template <int kBits>
   static Ints dot(Ints sum, Ints codes, Ints x) {
     return _mm512_dpbusd_epi32(sum, codes, x);
   }
-  // As an instruction: GCC takes two, and moves sums from register to register.
+  // As instructions: GCC moves sums from register to register.
   template <int kBits>
-  static Ints dot_word(Ints sum, Ints codes, const std::int8_t* x) {
+  static void dot_word(Ints (&sums)[2], const Ints (&codes)[2], const std::int8_t* x) {
+    Ints word;
+    asm("vpbroadcastd %3, %2\n"
+        "vpdpbusd %2, %4, %0\n"
+        "vpdpbusd %2, %5, %1"
+        : "+v"(sums[0]), "+v"(sums[1]), "=&v"(word)
+        : "m"(*reinterpret_cast<const char(*)[4]>(x)), "v"(codes[0]), "v"(codes[1]));
+  }
+  template <int kBits>
+  static void dot_word(Ints (&sums)[1], const Ints (&codes)[1], const std::int8_t* x) {
     asm("vpdpbusd %2%{1to16%}, %1, %0"
-        : "+v"(sum)
-        : "v"(codes), "m"(*reinterpret_cast<const char(*)[4]>(x)));
-    return sum;
+        : "+v"(sums[0])
+        : "v"(codes[0]), "m"(*reinterpret_cast<const char(*)[4]>(x)));
   }
   template <int kBits>
   static Ints widen(Ints total, Ints sum) {

@@ -62,6 +62,7 @@ struct Portable {
   }
   static constexpr std::int64_t kBlockBytes = 1 << 18;
   static constexpr int kSums = 6;
+  static constexpr int kTilePanels = 1;
   template <int kBits>
   static constexpr std::int64_t kDots = 1 << 30;
   template <int kBits>
@@ -69,10 +70,10 @@ struct Portable {
     return add(total, sum);
   }
   template <int kBits>
-  static Ints dot_word(const Ints& sum, const Ints& codes, const std::int8_t* x) {
+  static void dot_word(Ints (&sums)[1], const Ints (&codes)[1], const std::int8_t* x) {
     std::int32_t word;
     __builtin_memcpy(&word, x, 4);
-    return dot<kBits>(sum, codes, splat(word));
+    sums[0] = dot<kBits>(sums[0], codes[0], splat(word));
   }
   template <int kBits>
   static Ints dot(const Ints& sum, const Ints& codes, const Ints& x) {
@@ -112,7 +113,9 @@ struct Portable {
     return each<Floats>([&](int i) { return x.lane[i] * y.lane[i]; });
   }
   static Floats multiply_add(const Floats& x, const Floats& y, const Floats& z) {
-    return each<Floats>([&](int i) { return x.lane[i] * y.lane[i] + z.lane[i]; });
+    return each<Floats>([&](int i) {
+      return static_cast<float>(static_cast<double>(x.lane[i]) * y.lane[i] + z.lane[i]);
+    });
   }
   static std::uint16_t half_at(const std::uint8_t* p, int i) {
     std::uint16_t bits;

@@ -89,7 +89,7 @@ TEST_P(PackedProduct, CarriesNonFiniteInputsIntoTheResult) {
   }
 }
 
-// Codes, scales and sums are those of quantize_activations; no code is beyond `largest`.
+// Codes and scales are those of quantize_activations; no code is beyond `largest`.
 void expect_reference_codes(const std::vector<float>& x, const Shape& shape,
                             const ActivationScheme& scheme) {
   const QuantizedActivations expected = quantize_activations(x, shape.in, scheme);
@@ -103,7 +103,7 @@ void expect_reference_codes(const std::vector<float>& x, const Shape& shape,
     for (std::size_t i = first; i < first + group; ++i) {
       ASSERT_EQ(found.codes[i] + found.offsets[entry], expected.centered[i]) << "value " << x[i];
       ASSERT_LE(std::abs(int{found.codes[i]}), found.largest);
-      sum += expected.centered[i];
+      sum += found.codes[i];
     }
     ASSERT_EQ(found.sums[entry], sum) << "group " << entry;
   }
