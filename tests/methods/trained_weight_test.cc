@@ -135,6 +135,50 @@ TEST(TrainedWeight, GradientsAreThoseOfTheFormula) {
   }
 }
 
+LearnSpec with_codes(double rate) { return {.scale_rate = .01, .zero_rate = 0, .code_rate = rate}; }
+
+TEST(TrainedWeight, CodesOfTheirOwnStartAtTheNearest) {
+  for (const WeightScheme& scheme : {kScheme, kSymmetric}) {
+    const TrainedWeight weight = trained(with_codes(.01), scheme);
+    EXPECT_TRUE(at::allclose(weight.dequantized(), nearest(scheme), 1e-6, 1e-6));
+  }
+}
+
+// w' = (round(c) - z) s: by s it is the code less its zero point, by c the scale.
+TEST(TrainedWeight, GradientsOfCodesAndOfTheirScaleAreThoseOfTheProduct) {
+  for (const WeightScheme& scheme : {kScheme, kSymmetric}) {
+    TrainedWeight weight = trained(with_codes(.2), scheme);
+    for (int step = 1; step <= 3; ++step) weight.step(at::randn({3, 8}, at::kFloat), 1, step);
+    EXPECT_FALSE(at::allclose(weight.dequantized(), nearest(scheme), 1e-3, 1e-3));
+    const GroupParameters p = weight.parameters();
+    const Tensor codes = weight.snapshot().codes.clone().requires_grad_();
+    const Tensor scale = p.scale.clone().requires_grad_();
+    const Tensor centered =
+        straight_round(codes).view({3, -1, scheme.group_size}) - p.zero.unsqueeze(2);
+    const Tensor product = (centered * scale.unsqueeze(2)).view({3, 8});
+    EXPECT_TRUE(at::allclose(weight.dequantized(), product, 1e-6, 1e-6));
+    const Tensor upstream = at::randn({3, 8}, at::kFloat);
+    const auto expected = torch::autograd::grad({(product * upstream).sum()}, {codes, scale});
+    const TrainedWeight::Gradient found = weight.gradient(upstream);
+    EXPECT_TRUE(at::allclose(found.codes, expected[0], 1e-5, 1e-6));
+    EXPECT_TRUE(at::allclose(found.scale, expected[1], 1e-5, 1e-6));
+  }
+}
+
+TEST(TrainedWeight, CodesStayWithinTheirBitsAndTheWeightMeansThem) {
+  for (const WeightScheme& scheme : {kScheme, kSymmetric}) {
+    TrainedWeight weight = trained(with_codes(1), scheme);
+    for (int step = 1; step <= 9; ++step) weight.step(at::ones({3, 8}, at::kFloat), 1, step);
+    const GroupParameters p = weight.parameters();
+    const Tensor codes = p.centered.view({3, -1, scheme.group_size}) + p.zero.unsqueeze(2);
+    EXPECT_EQ(codes.min().item<double>(), 0);
+    EXPECT_LE(codes.max().item<double>(), (1 << scheme.bits) - 1);
+    const GroupParameters open{.scale = p.scale, .zero = p.zero};
+    EXPECT_TRUE(at::allclose(fake_quant_weight(weight.weight(), open, scheme), weight.dequantized(),
+                             1e-5, 1e-6));
+  }
+}
+
 TEST(TrainedWeight, RestoresWhatItWas) {
   TrainedWeight weight = trained(spec(.1, .1, false));
   const TrainedWeight::State state = weight.snapshot();

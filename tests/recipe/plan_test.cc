@@ -218,6 +218,10 @@ TEST(Plan, RefusesToTrainWhatOverwritesEachOther) {
   EXPECT_EQ(make_plan(folder.open(), recipe, {}).error().code, "plan/learn-conflict");
   recipe.learn[0] = {.rounding_rate = 1e-3, .signed_steps = true};  // scales have a rate
   EXPECT_EQ(make_plan(folder.open(), recipe, {}).error().code, "plan/learn-conflict");
+  recipe.learn[0] = {.zero_rate = 0, .weight_rate = 1e-3, .code_rate = 1e-3};
+  EXPECT_EQ(make_plan(folder.open(), recipe, {}).error().code, "plan/learn-conflict");
+  recipe.learn[0].weight_rate = 0;
+  EXPECT_TRUE(make_plan(folder.open(), recipe, {}).ok());
 }
 
 TEST(Plan, RefusesIntegerActivationsOfAFloatHead) {
