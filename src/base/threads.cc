@@ -166,15 +166,17 @@ void set_thread_count(int count) {
 
 int thread_count() { return threads().count; }
 
-void parallel_for(std::int64_t count, std::int64_t grain, const Body& body) {
+void parallel_for(std::int64_t count, std::int64_t grain, const Body& body,
+                  std::int64_t pieces_a_thread) {
   if (count <= 0) return;
   Threads& all = threads();
   const std::int64_t most_pieces =
       std::max<std::int64_t>(1, count / std::max<std::int64_t>(1, grain));
-  Loop loop{
-      .body = &body, .count = count, .pieces = std::min<std::int64_t>(most_pieces, all.count)};
+  Loop loop{.body = &body,
+            .count = count,
+            .pieces = std::min<std::int64_t>(most_pieces, all.count * pieces_a_thread)};
   // A nested loop has the same cuts, so that a result does not depend on where it is computed.
-  if (inside_loop || loop.pieces == 1) {
+  if (inside_loop || loop.pieces == 1 || all.count == 1) {
     loop.run_pieces();
   } else {
     const std::lock_guard lock(all.one_loop_at_a_time);

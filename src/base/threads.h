@@ -12,8 +12,10 @@ void set_thread_count(int count);
 int thread_count();
 
 // Calls body(begin, end) on disjoint pieces that cover [0, count), each at least `grain` long.
-// The cut does not depend on timing, so results that depend on it are the same every run.
+// The cut does not depend on timing, so results that depend on it are the same every run. With
+// several pieces a thread, one whose processor is slower takes fewer.
 void parallel_for(std::int64_t count, std::int64_t grain,
-                  const std::function<void(std::int64_t begin, std::int64_t end)>& body);
+                  const std::function<void(std::int64_t begin, std::int64_t end)>& body,
+                  std::int64_t pieces_a_thread = 1);
 
 }  // namespace lowbit

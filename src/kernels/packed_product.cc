@@ -29,13 +29,15 @@ std::uint8_t* thread_scratch(std::int64_t bytes) {
   return scratch.data();
 }
 
+constexpr std::int64_t kPiecesAThread = 8;  // of few tokens, for which a piece prepares nothing
+
 // body(product, begin, end) on disjoint ranges that cover the panels of all products. One loop, so
 // that the threads are woken once and share narrow weights with wide ones.
 template <typename Body>
-void for_panels(std::span<const Product> products, const Body& body) {
+void for_panels(std::span<const Product> products, std::int64_t tokens, const Body& body) {
   std::int64_t panels = 0;
   for (const Product& product : products) panels += product.weight->panels();
-  parallel_for(panels, 1, [&](std::int64_t begin, std::int64_t end) {
+  const auto of_all = [&](std::int64_t begin, std::int64_t end) {
     std::int64_t first = 0;  // panel of this product
     for (const Product& product : products) {
       const std::int64_t count = product.weight->panels();
@@ -44,7 +46,8 @@ void for_panels(std::span<const Product> products, const Body& body) {
       if (from < to) body(product, from, to);
       first += count;
     }
-  });
+  };
+  parallel_for(panels, 1, of_all, tokens <= kDirectTokens ? kPiecesAThread : 1);
 }
 
 // Many tokens: some rows and inputs at a time are decoded, and multiplied.
@@ -116,7 +119,7 @@ void packed_product(Isa isa, const PackedActivations& x, std::span<const Product
     CHECK(std::ssize(product.y) == x.tokens * product.weight->out);
   }
   const PanelKernels kernels = kernels_of(isa);
-  for_panels(products, [&](const Product& product, std::int64_t begin, std::int64_t end) {
+  for_panels(products, x.tokens, [&](const Product& product, std::int64_t begin, std::int64_t end) {
     integer_product(kernels, x, *product.weight, begin, end, product.y.data());
   });
 }
@@ -141,7 +144,7 @@ void packed_product(Isa isa, std::span<const float> x, std::span<const Product> 
       split[weight.group_size] = split_activations(x, in, weight.group_size);
     }
   }
-  for_panels(products, [&](const Product& product, std::int64_t begin, std::int64_t end) {
+  for_panels(products, tokens, [&](const Product& product, std::int64_t begin, std::int64_t end) {
     const PackedWeight& weight = *product.weight;
     float* const y = product.y.data();
     if (splits(weight)) {
