@@ -6,6 +6,7 @@
 #include "methods/gptq.h"
 #include "methods/inputs.h"
 #include "methods/range.h"
+#include "methods/refit.h"
 #include "methods/token_weights.h"
 
 namespace lowbit {
@@ -93,8 +94,9 @@ class BlockSolver {
   }
 
   void solve(std::size_t i, const InputStatistics& statistics) {
-    const Tensor solved =
+    Tensor solved =
         spec_.method == SolveMethod::quantease ? descended(i, statistics) : swept(i, statistics);
+    if (spec_.refit > 0) solved = refitted(i, statistics, solved);
     task_.student.set_weight(i, solved);
     weights_[i] = fake_quant_weight(solved, task_.parameters[i], task_.linears[i].scheme.weight);
   }
@@ -128,6 +130,31 @@ class BlockSolver {
     const Tensor solved = coordinate_descent(layer, task_.parameters[i], scheme,
                                              {.damping = spec_.damping, .passes = spec_.passes});
     return solved.index_select(1, layer.order.argsort()).to(weight.device());
+  }
+
+  // With other scales for the codes that `solved` means, and then other codes, in turn.
+  Tensor refitted(std::size_t i, const InputStatistics& statistics, Tensor solved) {
+    const WeightScheme& scheme = task_.linears[i].scheme.weight;
+    const Tensor& weight = task_.student.weight(i);
+    const OrderedLayer layer = in_order(weight, statistics, scheme, ColumnOrder::as_stored);
+    GroupParameters& p = task_.parameters[i];
+    for (std::int64_t round = 0; round < spec_.refit; ++round) {
+      if (round > 0) {
+        const DescentOptions once{.damping = spec_.damping,
+                                  .asymmetry = spec_.used_asymmetry(),
+                                  .passes = 1,
+                                  .relaxed_passes = false};
+        solved = coordinate_descent(layer, p, scheme, once, solved.to(at::kCPU).contiguous())
+                     .to(weight.device());
+      }
+      const Tensor scale =
+          refit_scales(layer, solved, p, scheme,
+                       {.damping = spec_.damping, .asymmetry = spec_.used_asymmetry()});
+      const Tensor change = (scale / p.scale).unsqueeze(2);
+      solved = (solved.view({scale.size(0), scale.size(1), -1}) * change).view_as(weight);
+      p.scale = scale;
+    }
+    return solved;
   }
 
   const SolveSpec& spec_;

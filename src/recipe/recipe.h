@@ -55,6 +55,8 @@ struct SolveSpec {
   double first_order = 0;        // gptq, gptaq: share by which columns are drawn back (FOEM), 0..1
   std::int64_t polish = 0;       // gptq, gptaq: passes of coordinate descent after it
   std::int64_t passes = 30;      // quantease: of coordinate descent
+  std::int64_t refit = 0;        // times that scales are fitted to the codes in closed form, and
+                                 // codes to these scales between (methods/refit.h)
   TokenWeights token_weights = TokenWeights::none;  // attention: tokens count by what they get
   double least_token_weight = 0.01;                 // of the largest, before their mean becomes 1
 

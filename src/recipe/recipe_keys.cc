@@ -268,6 +268,7 @@ std::vector<PassKind> make_pass_kinds() {
         number("damping", &SolveSpec::damping, 0, 1000),
         flag("activation_order", &SolveSpec::activation_order),
         integer("windows", &SolveSpec::windows, Count{0}, Count{1} << 20),
+        integer("refit", &SolveSpec::refit, Count{0}, Count{1000}),
         named("token_weights", &SolveSpec::token_weights,
               {{"none", TokenWeights::none}, {"attention", TokenWeights::attention}}),
         number("least_token_weight", &SolveSpec::least_token_weight, 0, 1)};

@@ -166,6 +166,8 @@ TEST_P(SolveOnFamilies, CoordinateDescentAndPolishLoseLessThanNearest) {
   const double nearest = error_of({});
   EXPECT_LT(error_of({.method = SolveMethod::quantease}), 0.9 * nearest);
   EXPECT_LT(error_of({.method = SolveMethod::gptq, .polish = 2}), 0.9 * nearest);
+  EXPECT_LT(error_of({.method = SolveMethod::gptq, .refit = 1}), 0.9 * nearest);
+  EXPECT_LT(error_of({.method = SolveMethod::gptq, .refit = 4}), 0.9 * nearest);
 }
 
 TEST_P(SolveOnFamilies, TokenWeightsMoveTheErrorToTokensThatCountLess) {
