@@ -21,13 +21,14 @@ class ParallelFor : public ::testing::Test {
 
 using Cuts = std::set<std::pair<std::int64_t, std::int64_t>>;
 
-Cuts cuts_of(std::int64_t count, std::int64_t grain) {
+Cuts cuts_of(std::int64_t count, std::int64_t grain, std::int64_t pieces_a_thread = 1) {
   std::mutex guard;
   Cuts cuts;
-  parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
+  const auto note = [&](std::int64_t begin, std::int64_t end) {
     const std::lock_guard lock(guard);
     cuts.emplace(begin, end);
-  });
+  };
+  parallel_for(count, grain, note, pieces_a_thread);
   return cuts;
 }
 
@@ -50,6 +51,13 @@ TEST_F(ParallelFor, CutsNoPieceShorterThanTheGrain) {
   EXPECT_EQ(cuts_of(10, 100), (Cuts{{0, 10}}));
   EXPECT_EQ(cuts_of(10, 4), (Cuts{{0, 5}, {5, 10}}));
   EXPECT_EQ(cuts_of(10, 1), (Cuts{{0, 3}, {3, 6}, {6, 8}, {8, 10}}));
+}
+
+TEST_F(ParallelFor, CutsSeveralPiecesAThreadWhereAsked) {
+  EXPECT_EQ(cuts_of(8, 1, 2).size(), 8U);
+  EXPECT_EQ(cuts_of(80, 1, 2),
+            (Cuts{{0, 10}, {10, 20}, {20, 30}, {30, 40}, {40, 50}, {50, 60}, {60, 70}, {70, 80}}));
+  EXPECT_EQ(cuts_of(80, 40, 2), (Cuts{{0, 40}, {40, 80}}));
 }
 
 TEST_F(ParallelFor, CutsTheSameEveryTime) {
