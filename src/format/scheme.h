@@ -24,7 +24,7 @@ enum class ActivationGranularity { token, token_group, tensor };
 struct ActivationScheme {
   int bits = 16;  // 2..8; 16: float
   ActivationGranularity per = ActivationGranularity::token_group;
-  std::int64_t group_size = 128;  // token_group only; that of the linear's weight
+  std::int64_t group_size = 128;  // token_group only; that of the linear's weight or smaller
   bool symmetric = false;         // tensor: always
   double clip = 1;  // used as float32; both ends of a dynamic range are multiplied by it
   float scale = 0;  // tensor: of all values; 0: not known yet. A checkpoint has it beside the

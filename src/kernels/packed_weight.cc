@@ -180,11 +180,13 @@ void arrange_halves(const std::byte* values, std::int64_t row_bytes, std::int64_
 
 }  // namespace
 
-std::optional<PackedWeight> arrange(const StoredGroupAffine& weight) {
-  const auto bits = layout_bits(weight.bits, weight.group_size);
-  if (bits != weight.bits || !weight.dense) return arrange(weight.unpack());
-  PackedWeight packed =
-      empty_weight(weight.out, weight.in, weight.group_size, *bits, weight.scale_type);
+std::optional<PackedWeight> arrange(const StoredGroupAffine& weight, std::int64_t group_size) {
+  if (group_size == 0) group_size = weight.group_size;
+  CHECK(weight.group_size % group_size == 0);
+  const auto bits = layout_bits(weight.bits, group_size);
+  if (bits != weight.bits || !weight.dense) return arrange(weight.unpack(), group_size);
+  PackedWeight packed = empty_weight(weight.out, weight.in, group_size, *bits, weight.scale_type);
+  const std::int64_t shares = weight.group_size / group_size;
   const std::int64_t row_bytes = 4 * words_per_row(weight.in, weight.bits);
   const std::size_t scale_bytes = size_bytes(weight.scale_type);
   parallel_for(packed.panels(), 1, [&](std::int64_t begin, std::int64_t end) {
@@ -195,7 +197,7 @@ std::optional<PackedWeight> arrange(const StoredGroupAffine& weight) {
                     packed.codes.data() + panel * packed.groups() * packed.group_bytes());
       for (std::int64_t r = 0; r < rows; ++r) {
         for (std::int64_t g = 0; g < packed.groups(); ++g) {
-          const auto from = static_cast<std::size_t>((row + r) * packed.groups() + g);
+          const auto from = static_cast<std::size_t>((row + r) * weight.groups() + g / shares);
           const auto at = static_cast<std::size_t>((panel * packed.groups() + g) * kPanelRows + r);
           std::memcpy(packed.scales.data() + at * scale_bytes,
                       weight.scales.data() + from * scale_bytes, scale_bytes);
@@ -207,11 +209,13 @@ std::optional<PackedWeight> arrange(const StoredGroupAffine& weight) {
   return packed;
 }
 
-std::optional<PackedWeight> arrange(const GroupAffineWeight& weight) {
-  const auto bits = layout_bits(weight.bits, weight.group_size);
+std::optional<PackedWeight> arrange(const GroupAffineWeight& weight, std::int64_t group_size) {
+  if (group_size == 0) group_size = weight.group_size;
+  CHECK(weight.group_size % group_size == 0);
+  const auto bits = layout_bits(weight.bits, group_size);
   if (!bits) return std::nullopt;
-  PackedWeight packed =
-      empty_weight(weight.out, weight.in, weight.group_size, *bits, weight.scale_type);
+  PackedWeight packed = empty_weight(weight.out, weight.in, group_size, *bits, weight.scale_type);
+  const std::int64_t shares = weight.group_size / group_size;
   const std::int64_t inputs = chunk_inputs(*bits);
   const std::int64_t chunk_bytes = inputs * *bits * kPanelRows / 8;
   const std::size_t scale_bytes = size_bytes(weight.scale_type);
@@ -227,7 +231,7 @@ std::optional<PackedWeight> arrange(const GroupAffineWeight& weight) {
         put(to + k / inputs * chunk_bytes, *bits, lane, k % inputs, codes[k]);
       }
       for (std::int64_t g = 0; g < packed.groups(); ++g) {
-        const auto from = static_cast<std::size_t>(row * packed.groups() + g);
+        const auto from = static_cast<std::size_t>(row * weight.groups() + g / shares);
         const auto at = static_cast<std::size_t>((panel * packed.groups() + g) * kPanelRows + lane);
         store_scale(weight.scale_type, weight.scales[from],
                     packed.scales.data() + at * scale_bytes);

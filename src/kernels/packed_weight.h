@@ -70,13 +70,14 @@ struct PackedWeight {
   std::uint64_t bytes() const { return codes.size() + scales.size() + zeros.size(); }
 };
 
-// Nothing when a group is no multiple of four inputs: such a weight has the reference product
-// alone.
-std::optional<PackedWeight> arrange(const GroupAffineWeight& weight);
+// In groups of `group_size`, a divisor of the weight's, for activations in smaller groups: several
+// then have the same scale and zero point. 0: the weight's. Nothing when a group is no multiple of
+// four inputs: such a weight has the reference product alone.
+std::optional<PackedWeight> arrange(const GroupAffineWeight& weight, std::int64_t group_size = 0);
 
 // The same from the stored words. Those of 2, 3, 4 and 8 bits are turned into lanes as they are, at
 // the memory's speed; others, and groups of odd sizes, are unpacked before.
-std::optional<PackedWeight> arrange(const StoredGroupAffine& weight);
+std::optional<PackedWeight> arrange(const StoredGroupAffine& weight, std::int64_t group_size = 0);
 
 // A float weight as a checkpoint stores it: `stored` is [out, in] of bf16 or f16, at any alignment.
 PackedWeight arrange(std::span<const std::byte> stored, std::int64_t out, std::int64_t in,

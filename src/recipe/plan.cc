@@ -109,8 +109,10 @@ Result<LinearScheme> scheme_of(const Recipe& recipe, const LinearSpec& linear,
   const Result<std::int64_t> size = group_size_of(linear, wanted, "scheme.weights");
   if (!size) return size.error();
   scheme.weight.group_size = *size;
-  scheme.activation.group_size = scheme.weight.group_size;
-  if (scheme.weight.group_size == 0 && !scheme.activation.whole_token()) {
+  const std::int64_t shared = scheme.weight.group_size > 0 ? scheme.weight.group_size : linear.in;
+  const std::int64_t smaller = fitting_group_size(shared, scheme.activation.group_size);
+  scheme.activation.group_size = smaller > 0 ? smaller : scheme.weight.group_size;
+  if (scheme.activation.group_size == 0 && !scheme.activation.whole_token()) {
     scheme.activation.per = ActivationGranularity::token;
   }
   if (recipe.hadamard && hadamard_size(linear.in) > 1) {

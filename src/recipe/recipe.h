@@ -109,7 +109,7 @@ enum class ClipChoice { none, search };  // methods/clip.h
 struct Recipe {
   std::string name;
   WeightScheme weights;
-  ActivationScheme activations;
+  ActivationScheme activations{.group_size = 0};  // per token and group, 0: that of the weight
   // The two tables at the ends of the model, [vocabulary, hidden]; 16 bits: left as they are.
   WeightScheme embedding{.bits = 16};  // where the head is tied to it, the one table
   WeightScheme head{.bits = 16};

@@ -84,16 +84,17 @@ RecipeKey<Owner> bits_or_float(std::string key, int Owner::*member) {
           [=](const Owner& owner) { return RecipeValue(std::int64_t{owner.*member}); }, set};
 }
 
-// A group size that a layout can hold: 0 for a whole row, else whole bytes at every bit width.
+// A group size that a layout can hold: whole bytes at every bit width, or 0 for what `zero` says.
 template <typename Owner>
-RecipeKey<Owner> group_size(std::string key, std::int64_t Owner::*member) {
+RecipeKey<Owner> group_size(std::string key, std::int64_t Owner::*member,
+                            std::string_view zero = "a whole row") {
   const auto set = [=](Owner& owner, const RecipeValue& value) {
     const auto* size = std::get_if<std::int64_t>(&value);
     if (size == nullptr || *size < 0 || *size > 65536 || *size % 8 != 0) return false;
     owner.*member = *size;
     return true;
   };
-  return {std::move(key), "a multiple of 8 up to 65536, or 0 for a whole row",
+  return {std::move(key), fmt::format("a multiple of 8 up to 65536, or 0 for {}", zero),
           [=](const Owner& owner) { return RecipeValue(owner.*member); }, set};
 }
 
@@ -307,6 +308,7 @@ std::vector<RecipeKey<Recipe>> make_recipe_keys() {
         flag("symmetric", &WeightScheme::symmetric)});
   lift(keys, "scheme.activations.", &Recipe::activations,
        {bits_or_float("bits", &ActivationScheme::bits), granularity(),
+        group_size("group_size", &ActivationScheme::group_size, "the weight's groups"),
         flag("symmetric", &ActivationScheme::symmetric), dynamic(), clip()});
   for (const auto& [table, member] :
        {std::pair{"embedding", &Recipe::embedding}, {"head", &Recipe::head}}) {

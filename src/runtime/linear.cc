@@ -30,15 +30,20 @@ Status load_bias(const Checkpoint& checkpoint, const LinearSpec& spec, LoadedLin
   return {};
 }
 
-// The kernels want activations in the weight's groups, or per token, and sums of a group that stay
-// in 32 bits whatever comes in (a zero point of activations may be 10000 steps away; bounds as in
-// format/reference_product.cc). Of 4 bits that is a group of 13960, of 8 bits one of 821.
-bool kernels_take(const ActivationScheme& activation, const StoredGroupAffine& weight) {
+// The groups in which the kernels take this weight and its activations: smaller than the weight's
+// where those of its activations are. Nothing where they do not take them: groups that do not lie
+// in one of the weight's, and sums of a group that might leave 32 bits (a zero point of activations
+// may be 10000 steps away; bounds as in format/reference_product.cc). Of 4 bits that is a group of
+// 13960, of 8 bits one of 821.
+std::optional<std::int64_t> kernel_groups(const ActivationScheme& activation,
+                                          const StoredGroupAffine& weight) {
   constexpr std::int64_t kLargestActivation = 10000 + 255;
-  if (!activation.quantized()) return true;
-  const bool same_groups = activation.whole_token() || activation.group_size == weight.group_size;
+  if (!activation.quantized()) return weight.group_size;
+  const std::int64_t group = activation.whole_token() ? weight.group_size : activation.group_size;
   const std::int64_t largest_weight = (std::int64_t{1} << weight.bits) - 1;
-  return same_groups && weight.group_size * largest_weight * kLargestActivation <= INT32_MAX;
+  const bool fits = group * largest_weight * kLargestActivation <= INT32_MAX;
+  if (weight.group_size % group != 0 || !fits) return std::nullopt;
+  return group;
 }
 
 bool all_finite(std::span<const std::byte> halves, DType type) {
@@ -88,8 +93,9 @@ Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const L
     linear.activation.scale = *scale;
   }
   linear.transform = scheme->transform;
-  if (linear.isa != Isa::reference && kernels_take(linear.activation, *stored)) {
-    linear.arranged = arrange(*stored);
+  const std::optional<std::int64_t> groups = kernel_groups(linear.activation, *stored);
+  if (linear.isa != Isa::reference && groups) {
+    linear.arranged = arrange(*stored, *groups);
     if (linear.arranged) return {};
   }
   if (linear.activation.quantized()) {

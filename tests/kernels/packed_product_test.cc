@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <numeric>
+#include <utility>
 
 #include "base/half_float.h"
 #include "kernels/random_product.h"
@@ -27,9 +29,9 @@ void expect_equal_to_reference(const Shape& shape, int bits, const ActivationSch
   const std::vector<float> x = random_input(shape, center);
   std::vector<float> expected(static_cast<std::size_t>(shape.tokens * shape.out));
   reference_product(quantize_activations(x, shape.in, scheme), weight, expected);
-  const auto packed = arrange(weight);
+  const auto packed = arrange(weight, scheme.whole_token() ? 0 : scheme.group_size);
   ASSERT_TRUE(packed);
-  const PackedActivations codes = pack_activations(x, shape.in, shape.group_size, scheme);
+  const PackedActivations codes = pack_activations(x, shape.in, packed->group_size, scheme);
   for (const Isa isa : kernels_here()) {
     SCOPED_TRACE(std::string(name_of(isa)));
     std::vector<float> found(expected.size(), -1.0F);
@@ -55,6 +57,20 @@ TEST_P(PackedProduct, EqualsTheReferenceOnAllShapes) {
                                     activations(activation_bits, per_token, shape, symmetric),
                                     symmetric, 0.0F);
         }
+      }
+    }
+  }
+}
+
+// 16 inputs are no whole chunk of 3 bits.
+TEST_P(PackedProduct, EqualsTheReferenceWhereActivationsHaveSmallerGroups) {
+  for (const Shape& shape : {Shape{33, 256, 128, 2}, Shape{40, 192, 192, 13}}) {
+    for (const std::int64_t group : {16, 32, 64}) {
+      ActivationScheme scheme = activations(4, false, shape, false);
+      scheme.group_size = group;
+      SCOPED_TRACE(group);
+      for (const bool symmetric : {false, true}) {
+        expect_equal_to_reference(shape, GetParam(), scheme, symmetric, 0.5F);
       }
     }
   }
@@ -345,10 +361,13 @@ TEST(Arrange, OfStoredWordsIsThatOfTheirCodes) {
            {Shape{16, 32, 32, 1}, Shape{1, 96, 96, 1}, Shape{35, 192, 64, 1}, Shape{17, 48, 12, 1},
             Shape{50, 256, 256, 1}, Shape{18, 1056, 96, 1}}) {
         const GroupAffineWeight weight = random_weight(shape, bits, false, scale_type);
-        const auto expected = arrange(weight);
-        ASSERT_TRUE(expected);
-        for (const bool dense : {true, false}) {
-          const auto found = arrange(Stored(weight, dense).view);
+        for (const auto& [dense, group] : {std::pair{true, 0L},
+                                           {false, 0L},
+                                           {true, 4L},
+                                           {true, std::gcd(shape.group_size, 32L)}}) {
+          const auto expected = arrange(weight, group);
+          ASSERT_TRUE(expected);
+          const auto found = arrange(Stored(weight, dense).view, group);
           ASSERT_TRUE(found);
           SCOPED_TRACE(::testing::Message() << bits << " bits, " << shape.out << " x " << shape.in);
           EXPECT_EQ(found->bits, expected->bits);

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <set>
+#include <utility>
 
 #include "recipe/estimate.h"
 #include "recipe/llama_folder.h"
@@ -100,6 +101,24 @@ TEST(Plan, QuantizesActivationsPerTokenWhereAGroupIsAWholeRow) {
   recipe.weights.group_size = 0;
   const Plan plan = plan_of(folder, recipe);
   EXPECT_EQ(plan.blocks[0].linears[0].scheme.activation.per, ActivationGranularity::token);
+}
+
+TEST(Plan, GivesActivationsSmallerGroupsWhereAsked) {
+  const LlamaFolder folder({.blocks = 1, .hidden = 384, .ffn = 128});
+  Recipe recipe = recipe_of("rtn-w4a4");
+  recipe.weights.group_size = 192;
+  const auto groups = [&](std::int64_t wanted) {
+    recipe.activations.group_size = wanted;
+    const Plan plan = plan_of(folder, recipe);
+    return std::pair{plan.blocks[0].linears[0].scheme.activation.group_size,
+                     plan.blocks[0].linears[6].scheme.activation.group_size};
+  };
+  EXPECT_EQ(groups(0), std::pair(192L, 128L)) << "the weights'";
+  EXPECT_EQ(groups(64), std::pair(64L, 64L));
+  EXPECT_EQ(groups(128), std::pair(96L, 128L)) << "a divisor of the weights'";
+  EXPECT_EQ(groups(512), std::pair(192L, 128L)) << "never larger";
+  recipe.weights.group_size = 0;
+  EXPECT_EQ(groups(64), std::pair(64L, 64L)) << "weights of a whole row";
 }
 
 TEST(Plan, AllocatesGroupsByKurtosis) {

@@ -25,18 +25,19 @@ TEST(SetRecipeKey, ChangesAnyKeyOfTheFile) {
   Recipe recipe = frm();
   for (const char* assignment :
        {"name=mine", "scheme.weights.bits=3", "scheme.weights.symmetric=true",
-        "scheme.activations.per=token", "scheme.embedding.bits=4", "scheme.head.bits=8",
-        "scheme.head.activation_bits=8", "scheme.kv_cache=int4",
-        "scheme.ignore=[\"lm_head\", \"down_proj\"]", "calibration.windows=16", "learn.epochs=2",
-        "learn.rate.scale=1e-3", "learn.loss.mse=0", "learn.train=[\"scale\"]",
-        "allocate.robust=512", "range=mse-search", "scheme.activations.clip=0.9",
-        "range.activation_clip=search"}) {
+        "scheme.activations.per=token", "scheme.activations.group_size=32",
+        "scheme.embedding.bits=4", "scheme.head.bits=8", "scheme.head.activation_bits=8",
+        "scheme.kv_cache=int4", "scheme.ignore=[\"lm_head\", \"down_proj\"]",
+        "calibration.windows=16", "learn.epochs=2", "learn.rate.scale=1e-3", "learn.loss.mse=0",
+        "learn.train=[\"scale\"]", "allocate.robust=512", "range=mse-search",
+        "scheme.activations.clip=0.9", "range.activation_clip=search"}) {
     const Status status = set_recipe_key(recipe, assignment);
     EXPECT_TRUE(status.ok()) << assignment << ": " << status.error().message;
   }
   EXPECT_EQ(recipe.name, "mine");
   EXPECT_EQ(recipe.weights, (WeightScheme{3, 128, true}));
   EXPECT_EQ(recipe.activations.per, ActivationGranularity::token);
+  EXPECT_EQ(recipe.activations.group_size, 32);
   EXPECT_EQ(recipe.ignore, (std::vector<std::string>{"lm_head", "down_proj"}));
   EXPECT_EQ(recipe.embedding.bits, 4);
   EXPECT_EQ(recipe.head.bits, 8);

@@ -120,12 +120,14 @@ TEST(PackedModel, TransformsOfInputsUndoThoseOfWeights) {
   }
 }
 
-// The whole model from its files: kernels quantize clipped inputs as the reference does.
+// The whole model from its files: kernels quantize clipped inputs as the reference does, in the
+// weight's groups and in halves of them.
 TEST(PackedModel, EveryInstructionSetComputesTheReferencesClippedModel) {
   const auto tokens = some_tokens();
   for (const bool symmetric : {false, true}) {
     PackedPair pair, whole;
-    const ActivationScheme range{.bits = 3, .group_size = 16, .symmetric = symmetric};
+    const ActivationScheme range{
+        .bits = 3, .group_size = symmetric ? 8 : 16, .symmetric = symmetric};
     ActivationScheme clipped = range;
     clipped.clip = 0.75;
     fill(pair, {kW4, clipped});
