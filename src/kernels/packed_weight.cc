@@ -181,6 +181,7 @@ void arrange_halves(const std::byte* values, std::int64_t row_bytes, std::int64_
 }  // namespace
 
 std::optional<PackedWeight> arrange(const StoredGroupAffine& weight) {
+  if (weight.format != WeightFormat::integer) return std::nullopt;
   const auto bits = layout_bits(weight.bits, weight.group_size);
   if (bits != weight.bits || !weight.dense) return arrange(weight.unpack());
   PackedWeight packed =
@@ -209,7 +210,7 @@ std::optional<PackedWeight> arrange(const StoredGroupAffine& weight) {
 
 std::optional<PackedWeight> arrange(const GroupAffineWeight& weight) {
   const auto bits = layout_bits(weight.bits, weight.group_size);
-  if (!bits) return std::nullopt;
+  if (!bits || weight.format != WeightFormat::integer) return std::nullopt;
   PackedWeight packed =
       empty_weight(weight.out, weight.in, weight.group_size, *bits, weight.scale_type);
   const std::int64_t inputs = chunk_inputs(*bits);

@@ -71,7 +71,7 @@ struct PackedWeight {
 };
 
 // Nothing when a group is no multiple of four inputs: such a weight has the reference product
-// alone.
+// alone. Nothing for value formats (format/value_grid.h), which have no kernels yet.
 std::optional<PackedWeight> arrange(const GroupAffineWeight& weight);
 
 // The same from the stored words. Those of 2, 3, 4 and 8 bits are turned into lanes as they are, at
