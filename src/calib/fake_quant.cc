@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "format/value_grid.h"
 #include "kernels/fake_quant.h"
 
 namespace lowbit {
@@ -32,6 +33,7 @@ struct Codes {
 
 Codes code_weight(const Tensor& weight, const GroupParameters& parameters,
                   const WeightScheme& scheme) {
+  CHECK(scheme.format == WeightFormat::integer);
   const double top = (1 << scheme.bits) - 1;
   const std::int64_t group = group_of(scheme, weight.size(1));
   Codes codes;
@@ -61,6 +63,15 @@ class StraightThrough : public torch::autograd::Function<StraightThrough> {
 
 Tensor fake_quant_weight_reference(const Tensor& weight, const GroupParameters& parameters,
                                    const WeightScheme& scheme) {
+  if (const ValueGrid* grid = value_grid(scheme.format)) {
+    const auto on_device = [&](std::span<const float> numbers) {
+      return at::tensor(at::ArrayRef<float>(numbers.data(), numbers.size())).to(weight.options());
+    };
+    const Tensor scale = parameters.scale.unsqueeze(2);
+    const Tensor steps = by_group(weight, parameters) / scale;
+    const Tensor places = at::bucketize(steps, on_device(grid->boundaries()));
+    return (on_device(grid->values()).index({places}) * scale).view_as(weight);
+  }
   const Codes c = code_weight(weight, parameters, scheme);
   return ((c.code - c.zero) * c.scale).view_as(weight);
 }
@@ -118,7 +129,9 @@ Tensor fake_quant_weight(const Tensor& weight, const GroupParameters& parameters
   const Tensor scale = parameters.scale.contiguous();
   const Tensor zero = parameters.zero.contiguous();
   Tensor out = at::empty_like(weight);
-  const FakeQuantGroups how{.group_size = group_of(scheme, weight.size(1)), .bits = scheme.bits};
+  const FakeQuantGroups how{.group_size = group_of(scheme, weight.size(1)),
+                            .bits = scheme.bits,
+                            .values = value_grid(scheme.format)};
   at::parallel_for(0, scale.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
     fake_quant_weight(how, begin, end, weight.data_ptr<float>(), scale.data_ptr<float>(),
                       zero.data_ptr<float>(), out.data_ptr<float>());

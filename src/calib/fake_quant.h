@@ -14,6 +14,8 @@ struct GroupParameters {
   Tensor scale;
   Tensor zero;
   Tensor centered = {};
+  // Of a value format with one: scales are stored times this (format/value_grid.h).
+  float global_scale = 1;
 };
 
 // Fixes the codes at the nearest for these parameters.
@@ -21,6 +23,7 @@ GroupParameters freeze_codes(const Tensor& weight, const GroupParameters& parame
                              const WeightScheme& scheme);
 
 // Dequantized codes of `weight` [out, in] (frm sheet: weight quantiser). No gradient is recorded.
+// Of weights in a value format too; all other functions of weights are for integers.
 Tensor fake_quant_weight(const Tensor& weight, const GroupParameters& parameters,
                          const WeightScheme& scheme);
 // Gradients of a loss with respect to scale and zero (scale alone when the codes are fixed), from

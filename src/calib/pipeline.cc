@@ -408,7 +408,8 @@ class Pipeline {
     const std::vector<float> scales = to_floats(parameters.scale);
     GroupAffineWeight stored = quantize_group_affine(
         to_floats(weight), planned.linear.out, planned.linear.in, planned.scheme.weight, scales,
-        to_floats(parameters.zero), scale_type_of(scales));
+        to_floats(parameters.zero),
+        {scale_type_of(planned.scheme.weight.format, scales), parameters.global_scale});
     if (parameters.centered.defined()) {
       const auto groups = parameters.centered.view({weight.size(0), parameters.zero.size(1), -1});
       const auto codes = to_floats(groups + parameters.zero.unsqueeze(2));

@@ -33,7 +33,7 @@ class TablePacker {
       }
     });
     if (!done) return std::move(done).error();
-    const DType type = scale_type_of(scales_);
+    const DType type = scale_type_of(scheme_.format, scales_);
     std::optional<PackedTensors> packed;
     done = for_each_run(0.5, [&](std::int64_t first, const std::vector<float>& values) {
       const GroupAffineWeight rows = coded(first, values, type);

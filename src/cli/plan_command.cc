@@ -8,6 +8,7 @@
 #include "cli/printable.h"
 #include "cli/recipe_options.h"
 #include "cli/table.h"
+#include "format/value_grid.h"
 #include "recipe/plan.h"
 
 namespace lowbit {
@@ -59,6 +60,7 @@ OrderedJson linear_json(const LinearSpec& linear, const LinearScheme& scheme) {
   if (!weight.quantized()) return json;
   json["group_size"] = weight.group_size;
   json["symmetric"] = weight.symmetric;
+  if (const ValueFormat* values = value_format(weight.format)) json["format"] = values->name;
   json["activation_bits"] = activation.bits;
   if (!activation.quantized()) return json;
   const bool grouped = activation.per == ActivationGranularity::token_group;

@@ -1,4 +1,5 @@
-#include <array>
+#include <string_view>
+#include <vector>
 
 #include "eval/evaluate.h"
 
@@ -9,21 +10,19 @@ namespace {
 // the float matrix.
 Result<std::uint64_t> stored_bytes(const ReferenceModel& model, const LinearSpec& linear) {
   const Checkpoint& checkpoint = model.checkpoint();
-  if (model.quantization().find(linear.name) == nullptr) {
+  const LinearScheme* scheme = model.quantization().find(linear.name);
+  if (scheme == nullptr) {
     const auto weight = checkpoint.tensor(linear.name + ".weight");
     if (!weight) return weight.error();
     return weight->info->size_bytes();
   }
-  constexpr std::array kAlways = {".weight_packed", ".weight_scale", ".weight_shape"};
+  std::vector<std::string_view> parts = stored_parts(scheme->weight);
+  if (scheme->activation.is_static()) parts.emplace_back("input_scale");
   std::uint64_t bytes = 0;
-  for (const char* suffix : kAlways) {
-    const auto part = checkpoint.tensor(linear.name + suffix);
-    if (!part) return part.error();
-    bytes += part->info->size_bytes();
-  }
-  for (const char* suffix : {".weight_zero_point", ".input_scale"}) {
-    const std::string part = linear.name + suffix;
-    if (checkpoint.has(part)) bytes += checkpoint.tensor(part).value().info->size_bytes();
+  for (const std::string_view part : parts) {
+    const auto tensor = checkpoint.tensor(linear.name + "." + std::string(part));
+    if (!tensor) return tensor.error();
+    bytes += tensor->info->size_bytes();
   }
   return bytes;
 }

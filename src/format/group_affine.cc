@@ -5,51 +5,14 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "base/half_float.h"
 #include "base/threads.h"
+#include "format/scale.h"
+#include "format/value_grid.h"
 
 namespace lowbit {
 namespace {
 
 std::size_t index(std::int64_t value) { return static_cast<std::size_t>(value); }
-
-// The ends of a storage type's range: a scale that rounds to zero would lose its group, and one
-// that rounds to infinity would spoil the whole row. bf16 and f32 keep out of the subnormals, which
-// processors may flush to zero; f16 has no room to spare and uses them.
-struct ScaleRange {
-  float smallest;
-  float largest;
-};
-
-ScaleRange scale_range(DType type) {
-  switch (type) {
-    case DType::f16:
-      return {0x1p-24F, 65504.0F};
-    case DType::bf16:
-      return {0x1p-126F, bf16_to_float(0x7F7F)};
-    default:
-      return {0x1p-126F, 0x1.FFFFFEp127F};
-  }
-}
-
-float round_to(DType type, float value) {
-  switch (type) {
-    case DType::f16:
-      return round_to_f16(value);
-    case DType::bf16:
-      return round_to_bf16(value);
-    default:
-      return value;
-  }
-}
-
-float storable_scale(DType type, float scale) {
-  CHECK(!std::isnan(scale));
-  const ScaleRange range = scale_range(type);
-  const float magnitude =
-      std::clamp(round_to(type, std::abs(scale)), range.smallest, range.largest);
-  return std::copysign(magnitude, scale);
-}
 
 std::vector<std::uint8_t> transposed(std::span<const std::uint8_t> matrix, std::int64_t rows,
                                      std::int64_t columns) {
@@ -62,32 +25,30 @@ std::vector<std::uint8_t> transposed(std::span<const std::uint8_t> matrix, std::
   return result;
 }
 
-std::vector<std::byte> store_scales(std::span<const float> scales, DType type) {
-  std::vector<std::byte> bytes(scales.size() * size_bytes(type));
-  for (std::size_t i = 0; i < scales.size(); ++i) {
-    if (type == DType::f32) {
-      std::memcpy(bytes.data() + i * 4, &scales[i], 4);
-    } else {
-      const std::uint16_t half =
-          type == DType::bf16 ? float_to_bf16(scales[i]) : float_to_f16(scales[i]);
-      std::memcpy(bytes.data() + i * 2, &half, 2);
-    }
-  }
-  return bytes;
-}
-
 }  // namespace
 
-std::int64_t GroupAffineWeight::stored_bits() const {
+std::int64_t stored_bits(const WeightScheme& scheme, std::int64_t out, std::int64_t in,
+                         DType scale_type) {
   constexpr std::int64_t kShapeBits = 128;  // weight_shape: two 64-bit integers
-  const std::int64_t code_bits = 32 * out * words_per_row(in, bits);
-  const auto scale_bits = static_cast<std::int64_t>(8 * size_bytes(scale_type)) * out * groups();
-  const std::int64_t zero_bits = symmetric ? 0 : 32 * groups() * words_per_row(out, bits);
-  return code_bits + scale_bits + zero_bits + kShapeBits;
+  const std::int64_t groups = scheme.group_size == 0 ? 1 : in / scheme.group_size;
+  const std::int64_t code_bits = 32 * out * words_per_row(in, scheme.bits);
+  const auto scale_bits = static_cast<std::int64_t>(8 * size_bytes(scale_type)) * out * groups;
+  const std::int64_t zero_bits =
+      scheme.symmetric ? 0 : 32 * groups * words_per_row(out, scheme.bits);
+  const ValueFormat* values = value_format(scheme.format);
+  const std::int64_t others = values == nullptr ? kShapeBits : values->has_global_scale ? 32 : 0;
+  return code_bits + scale_bits + zero_bits + others;
+}
+
+std::int64_t GroupAffineWeight::stored_bits() const {
+  return lowbit::stored_bits({bits, group_size, symmetric, format}, out, in, scale_type);
 }
 
 std::vector<float> GroupAffineWeight::dequantize() const {
   std::vector<float> weight(index(out * in));
+  const ValueGrid* grid = value_grid(format);
+  const std::span<const float> values =
+      grid != nullptr ? grid->by_code() : std::span<const float>();
   parallel_for(out, 16, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t o = begin; o < end; ++o) {
       for (std::int64_t group = 0; group < groups(); ++group) {
@@ -95,7 +56,8 @@ std::vector<float> GroupAffineWeight::dequantize() const {
         const int zero = zeros[index(o * groups() + group)];
         const std::size_t first = index(o * in + group * group_size);
         for (std::size_t i = first; i < first + index(group_size); ++i) {
-          weight[i] = static_cast<float>(codes[i] - zero) * scale;
+          weight[i] =
+              (grid != nullptr ? values[codes[i]] : static_cast<float>(codes[i] - zero)) * scale;
         }
       }
     }
@@ -103,31 +65,26 @@ std::vector<float> GroupAffineWeight::dequantize() const {
   return weight;
 }
 
-DType scale_type_of(std::span<const float> scales) {
-  constexpr float kLowest = 0x1p-14F, kHighest = 65504.0F;
-  const bool fits = std::all_of(scales.begin(), scales.end(),
-                                [](float s) { return s >= kLowest && s <= kHighest; });
-  return fits ? DType::f16 : DType::bf16;
-}
-
 GroupAffineWeight quantize_group_affine(std::span<const float> weight, std::int64_t out,
                                         std::int64_t in, WeightScheme scheme,
                                         std::span<const float> scales, std::span<const float> zeros,
-                                        DType scale_type) {
+                                        ScaleGrid scale_grid) {
   CHECK(scheme.bits >= 2 && scheme.bits <= 8);
-  CHECK(scale_type == DType::bf16 || scale_type == DType::f16 || scale_type == DType::f32);
   GroupAffineWeight result;
   result.out = out;
   result.in = in;
   result.bits = scheme.bits;
   result.group_size = scheme.group_size == 0 ? in : scheme.group_size;
   result.symmetric = scheme.symmetric;
-  result.scale_type = scale_type;
+  result.format = scheme.format;
+  result.scale_type = scale_grid.type;
+  result.global_scale = scale_grid.global_scale;
   CHECK(result.group_size > 0 && in % result.group_size == 0);
   const std::int64_t groups = result.groups();
   CHECK(std::ssize(weight) == out * in && std::ssize(scales) == out * groups);
   CHECK(scheme.symmetric || std::ssize(zeros) == out * groups);
 
+  const ValueGrid* grid = value_grid(scheme.format);
   const auto largest = static_cast<float>((1 << scheme.bits) - 1);
   const auto middle = static_cast<float>(1 << (scheme.bits - 1));
   result.codes.resize(index(out * in));
@@ -135,7 +92,7 @@ GroupAffineWeight quantize_group_affine(std::span<const float> weight, std::int6
   result.zeros.resize(index(out * groups));
   parallel_for(out, 16, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t at = begin * groups; at < end * groups; ++at) {
-      const float scale = storable_scale(scale_type, scales[index(at)]);
+      const float scale = scale_grid.nearest(scales[index(at)]);
       const float zero =
           scheme.symmetric ? middle : std::clamp(std::nearbyint(zeros[index(at)]), 0.0F, largest);
       CHECK(!std::isnan(zero));
@@ -143,6 +100,10 @@ GroupAffineWeight quantize_group_affine(std::span<const float> weight, std::int6
       result.zeros[index(at)] = static_cast<std::uint8_t>(zero);
       const std::size_t first = index(at * result.group_size);  // groups lie one after the other
       for (std::size_t i = first; i < first + index(result.group_size); ++i) {
+        if (grid != nullptr) {
+          result.codes[i] = grid->code(weight[i] / scale);
+          continue;
+        }
         const float code = std::nearbyint(weight[i] / scale) + zero;
         // Written so that a NaN becomes code 0 rather than an undefined conversion.
         result.codes[i] = static_cast<std::uint8_t>(code > 0.0F ? std::min(code, largest) : 0.0F);
@@ -162,7 +123,7 @@ void set_scales(GroupAffineWeight& weight, std::span<const float> scales, DType 
 PackedGroupAffine pack(const GroupAffineWeight& weight) {
   PackedGroupAffine packed;
   packed.weight_packed = pack_rows(weight.codes, weight.out, weight.in, weight.bits);
-  packed.weight_scale = store_scales(weight.scales, weight.scale_type);
+  packed.weight_scale = store_scales(weight.scales, {weight.scale_type, weight.global_scale});
   if (weight.symmetric) return packed;
 
   // Zero points run down `out`, one stream a group column: pack the transpose, then turn it back.

@@ -1,10 +1,13 @@
-// Group-affine integers: the weight format of RTN, GPTQ, AWQ, FRM and most published methods.
+// Group-affine integers: the weight format of RTN, GPTQ, AWQ, FRM and most published methods. And,
+// in the same types, the value formats (format/value_grid.h), whose codes are looked up in a table:
 //
 //   w[o][i] = (code[o][i] - zero[o][i / g]) * scale[o][i / g],   code and zero in 0 .. 2^bits - 1
+//   w[o][i] = value[code[o][i]] * scale[o][i / g]
 //
 // On disk (compressed-tensors pack-quantized, docs/formats/group-affine.md): codes as a dense
 // little-endian bit stream along each row, in int32 words; zero points likewise down the rows of
-// each group column; scales in the model's 16-bit type. Bits 2..8, true width.
+// each group column; scales in the model's 16-bit type. Bits 2..8, true width. Value formats:
+// docs/formats/value-formats.md.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +18,7 @@
 
 #include "base/dtype.h"
 #include "base/result.h"
+#include "format/scale.h"
 #include "format/scheme.h"
 
 namespace lowbit {
@@ -25,32 +29,32 @@ struct GroupAffineWeight {
   int bits = 4;
   std::int64_t group_size = 128;  // divides `in`
   bool symmetric = false;         // zeros are all 2^(bits-1) and not stored
+  WeightFormat format = WeightFormat::integer;
   DType scale_type = DType::bf16;
+  float global_scale = 1;           // of nvfp4; of all others 1
   std::vector<std::uint8_t> codes;  // [out, in]
-  std::vector<float> scales;        // [out, groups], exact in scale_type
-  std::vector<std::uint8_t> zeros;  // [out, groups]
+  std::vector<float> scales;        // [out, groups]; times global_scale exact in scale_type
+  std::vector<std::uint8_t> zeros;  // [out, groups]; of value formats without meaning
 
   std::int64_t groups() const { return in / group_size; }
-  std::int64_t stored_bits()
-      const;  // of all that the file holds for the weight; a bias is not counted
+  std::int64_t stored_bits() const;
 
   std::vector<float> dequantize() const;  // [out, in]
 };
 
-// How scales are stored: float16, whose 11 bits keep what a search or training found, where all of
-// them are normal numbers there; else bfloat16.
-DType scale_type_of(std::span<const float> scales);
+// Bits of all that the file holds for a weight of the scheme; a bias is not counted.
+std::int64_t stored_bits(const WeightScheme& scheme, std::int64_t out, std::int64_t in,
+                         DType scale_type);
 
-// Codes for given scales and zeros, rounding half to even: code = clamp(round(w / s) + z).
-// `scales` are first rounded to scale_type, so that what is coded is what is stored; one that would
-// become zero or infinite there takes the nearest finite value of its sign instead. No NaN may come
-// in.
+// Codes for given scales and zeros, rounding half to even: code = clamp(round(w / s) + z); of value
+// formats the code of the value nearest to w / s. `scales` are first moved onto their grid
+// (format/scale.h), so that what is coded is what is stored. No NaN may come in.
 GroupAffineWeight quantize_group_affine(
     std::span<const float> weight,  // [out, in]
     std::int64_t out, std::int64_t in, WeightScheme scheme,
     std::span<const float> scales,  // [out, groups]
-    std::span<const float> zeros,   // [out, groups], rounded here
-    DType scale_type);
+    std::span<const float> zeros,   // [out, groups], rounded here; of value formats not looked at
+    ScaleGrid scale_grid);
 
 // Other scales for the same codes, rounded to `scale_type` as above.
 void set_scales(GroupAffineWeight& weight, std::span<const float> scales,  // [out, groups]
@@ -59,7 +63,7 @@ void set_scales(GroupAffineWeight& weight, std::span<const float> scales,  // [o
 // The stored form: words as compressed-tensors has them.
 struct PackedGroupAffine {
   std::vector<std::int32_t> weight_packed;  // [out, ceil(in * bits / 32)]
-  std::vector<std::byte> weight_scale;      // [out, groups], scale_type (bf16, f16 or f32)
+  std::vector<std::byte> weight_scale;      // [out, groups], scale_type
   std::vector<std::int32_t>
       weight_zero_point;  // [ceil(out * bits / 32), groups]; empty if symmetric
 };

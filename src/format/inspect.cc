@@ -47,28 +47,40 @@ std::vector<std::string> linear_names(const std::vector<InspectedTensor>& tensor
   return names;
 }
 
-Result<InspectedLinear> inspect_linear(const Checkpoint& checkpoint, const std::string& name,
-                                       const LinearScheme& scheme) {
-  const Result<Checkpoint::Tensor> shape = checkpoint.tensor(name + ".weight_shape");
-  if (!shape) return shape.error();
-  InspectedLinear linear{.name = name, .scheme = scheme};
+// Told by weight_shape; where there is none, by the codes, of which a byte holds one or two.
+Status find_shape(const Checkpoint& checkpoint, InspectedLinear& linear) {
+  const bool told = linear.scheme.weight.format == WeightFormat::integer;
+  const std::string name = fmt::format(
+      "{}.{}", linear.name, told ? "weight_shape" : stored_parts(linear.scheme.weight).front());
+  const Result<Checkpoint::Tensor> tensor = checkpoint.tensor(name);
+  if (!tensor) return tensor.error();
   std::int64_t sizes[2] = {};
-  if (shape->info->dtype != DType::i64 || shape->bytes.size() != sizeof sizes) {
-    return bad_input("packed/wrong-shape",
-                     fmt::format("tensor '{}.weight_shape' is no pair of I64", name));
+  if (told && (tensor->info->dtype != DType::i64 || tensor->bytes.size() != sizeof sizes)) {
+    return bad_input("packed/wrong-shape", fmt::format("tensor '{}' is no pair of I64", name));
   }
-  std::memcpy(sizes, shape->bytes.data(), sizeof sizes);
+  if (told) {
+    std::memcpy(sizes, tensor->bytes.data(), sizeof sizes);
+  } else if (tensor->info->shape.size() == 2) {
+    sizes[0] = tensor->info->shape[0];
+    sizes[1] = tensor->info->shape[1] * (8 / linear.scheme.weight.bits);
+  }
   linear.out = sizes[0];
   linear.in = sizes[1];
-  if (linear.out <= 0 || linear.in <= 0) {
-    return bad_input("packed/wrong-shape", fmt::format("tensor '{}.weight_shape' says [{}, {}]",
-                                                       name, linear.out, linear.in));
-  }
+  if (linear.out > 0 && linear.in > 0) return {};
+  return bad_input("packed/wrong-shape",
+                   fmt::format("tensor '{}' says [{}, {}]", name, linear.out, linear.in));
+}
+
+Result<InspectedLinear> inspect_linear(const Checkpoint& checkpoint, const std::string& name,
+                                       const LinearScheme& scheme) {
+  InspectedLinear linear{.name = name, .scheme = scheme};
+  if (Status status = find_shape(checkpoint, linear); !status) return status.error();
   if (Status status = check_transform(name, scheme.transform, linear.in); !status) {
     return status.error();
   }
-  for (const std::string_view part :
-       {"weight_packed", "weight_scale", "weight_zero_point", "weight_shape", "input_scale"}) {
+  std::vector<std::string_view> parts = stored_parts(scheme.weight);
+  parts.emplace_back("input_scale");
+  for (const std::string_view part : parts) {
     const std::string tensor = fmt::format("{}.{}", name, part);
     if (!checkpoint.has(tensor)) continue;
     const Result<Checkpoint::Tensor> found = checkpoint.tensor(tensor);

@@ -4,10 +4,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
-#include "base/half_float.h"
+#include "format/value_grid.h"
 
 namespace lowbit {
 namespace {
@@ -19,6 +20,32 @@ std::vector<T> values(std::span<const std::byte> bytes) {  // files give no alig
   std::vector<T> result(bytes.size() / sizeof(T));
   if (!result.empty()) std::memcpy(result.data(), bytes.data(), result.size() * sizeof(T));
   return result;
+}
+
+// Words of integers; bytes of a value format, in the order that the words have on disk.
+DType code_type(const WeightScheme& scheme) {
+  if (scheme.format == WeightFormat::integer) return DType::i32;
+  return scheme.bits == 8 ? DType::f8_e4m3 : DType::u8;
+}
+
+// A tensor [1] of any float type, above 0. `because`: why it has to be there.
+Result<float> read_single_scale(const Checkpoint& checkpoint, const std::string& name,
+                                std::string_view because) {
+  if (!checkpoint.has(name)) {
+    return bad_input("packed/missing-tensor",
+                     fmt::format("{}: tensor '{}' is not in the checkpoint; the config says that "
+                                 "{}",
+                                 checkpoint.folder().string(), name, because));
+  }
+  const auto scale = checkpoint.floats(name, {1});
+  if (!scale) return scale.error();
+  if (scale->front() <= 0.0F) {
+    return bad_input("packed/bad-scale",
+                     fmt::format("tensor '{}' is {}; a scale is above 0; the file is "
+                                 "damaged or its writer is wrong",
+                                 name, scale->front()));
+  }
+  return scale->front();
 }
 
 // Finds and checks the tensors of one linear; each function names the linear in its errors.
@@ -37,14 +64,27 @@ class PartsFinder {
   Result<PackedParts> find() {
     if (Status status = check_scheme(); !status) return status.error();
     if (Status status = check_no_other_weight(); !status) return status.error();
-    if (Status status = check_shape_tensor(); !status) return status.error();
-    const Result<Checkpoint::Tensor> codes = find_codes();
+    const ValueFormat* values = value_format(parts_.scheme.format);
+    if (values == nullptr) {
+      if (Status status = check_shape_tensor(); !status) return status.error();
+    }
+    const Result<Checkpoint::Tensor> codes =
+        values == nullptr ? find_codes() : find_values(*values);
     if (!codes) return codes.error();
     parts_.codes = *codes;
+    const bool narrow = values != nullptr && size_bytes(values->scale_type) == 1;
     const Result<Checkpoint::Tensor> scales = tensor(
-        "weight_scale", {DType::bf16, DType::f16, DType::f32}, {parts_.out, parts_.groups()});
+        "weight_scale",
+        narrow ? std::vector{values->scale_type} : std::vector{DType::bf16, DType::f16, DType::f32},
+        {parts_.out, parts_.groups()});
     if (!scales) return scales.error();
     parts_.scales = *scales;
+    if (values != nullptr && values->has_global_scale) {
+      const Result<float> global_scale =
+          read_single_scale(checkpoint_, name("weight_global_scale"), "its format has one");
+      if (!global_scale) return global_scale.error();
+      parts_.global_scale = *global_scale;
+    }
     if (parts_.scheme.symmetric) return std::move(parts_);
     const Result<Checkpoint::Tensor> zeros =
         tensor("weight_zero_point", {DType::i32}, {zero_words(), parts_.groups()});
@@ -68,6 +108,12 @@ class PartsFinder {
       return bad_input("packed/bad-config",
                        fmt::format("linear '{}': groups of {} do not divide its {} inputs",
                                    parts_.linear, parts_.scheme.group_size, parts_.in));
+    }
+    if (parts_.scheme.format != WeightFormat::integer && parts_.in * parts_.scheme.bits % 32 != 0) {
+      return bad_input("packed/bad-config",
+                       fmt::format("linear '{}': a row of {} {} values is no multiple of 4 bytes; "
+                                   "such rows are not read",
+                                   parts_.linear, parts_.in, describe(parts_.scheme)));
     }
     return {};
   }
@@ -140,6 +186,11 @@ class PartsFinder {
     return tensor("weight_packed", {DType::i32}, {parts_.out, parts_.whole_codes ? older : dense});
   }
 
+  Result<Checkpoint::Tensor> find_values(const ValueFormat& values) const {
+    return tensor(stored_parts(values.scheme).front(), {code_type(values.scheme)},
+                  {parts_.out, parts_.in * values.scheme.bits / 8});
+  }
+
   std::int64_t zero_words() const {
     return parts_.whole_codes ? words_per_row_whole_codes(parts_.out, parts_.scheme.bits)
                               : words_per_row(parts_.out, parts_.scheme.bits);
@@ -160,35 +211,40 @@ std::vector<std::uint8_t> unpack(const PackedParts& parts, std::span<const std::
   return unpack_stream(words, rows, columns, parts.scheme.bits, !parts.whole_codes);
 }
 
-std::vector<float> scale_values(std::span<const std::byte> stored, DType type) {
-  std::vector<float> scales(stored.size() / size_bytes(type));
-  if (type == DType::f32) {
-    read_f32(stored, scales);
-  } else if (type == DType::bf16) {
-    read_bf16(stored, scales);
-  } else {
-    read_f16(stored, scales);
-  }
-  return scales;
-}
-
 // `count` scales from the `first` on, checked.
 Result<std::vector<float>> read_scales(const PackedParts& parts, std::int64_t first,
                                        std::int64_t count) {
   const DType type = parts.scales.info->dtype;
-  std::vector<float> scales = scale_values(
+  std::vector<float> scales = load_scales(
       parts.scales.bytes.subspan(index(first) * size_bytes(type), index(count) * size_bytes(type)),
-      type);
+      {type, parts.global_scale});
+  const bool may_be_negative = size_bytes(type) > 1;
   for (std::size_t i = 0; i < scales.size(); ++i) {
-    if (std::isfinite(scales[i]) && scales[i] != 0.0F) continue;
+    const bool sound = may_be_negative ? scales[i] != 0.0F : scales[i] > 0.0F;
+    if (std::isfinite(scales[i]) && sound) continue;
     const std::int64_t at = first + static_cast<std::int64_t>(i);
-    return bad_input(
-        "packed/bad-scale",
-        fmt::format("linear '{}': the scale of row {}, group {} is {}; scales are "
-                    "finite and not zero; the file is damaged or its writer is wrong",
-                    parts.linear, at / parts.groups(), at % parts.groups(), scales[i]));
+    return bad_input("packed/bad-scale",
+                     fmt::format("linear '{}': the scale of row {}, group {} is {}; scales are "
+                                 "finite and {}; the file is damaged or its writer is wrong",
+                                 parts.linear, at / parts.groups(), at % parts.groups(), scales[i],
+                                 may_be_negative ? "not zero" : "above 0"));
   }
   return scales;
+}
+
+// Of whole rows from `first_row` on. The two codes of E4M3 that are no numbers.
+Status check_codes(const PackedParts& parts, std::span<const std::byte> codes,
+                   std::int64_t first_row) {
+  if (parts.scheme.format != WeightFormat::fp8) return {};
+  const auto bad = std::find_if(codes.begin(), codes.end(), [](std::byte code) {
+    return (code & std::byte{0x7F}) == std::byte{0x7F};
+  });
+  if (bad == codes.end()) return {};
+  const std::int64_t at = bad - codes.begin();
+  return bad_input("packed/bad-code",
+                   fmt::format("linear '{}': the code of row {}, column {} is NaN; weights are "
+                               "numbers; the file is damaged or its writer is wrong",
+                               parts.linear, first_row + at / parts.in, at % parts.in));
 }
 
 std::uint8_t middle_code(const WeightScheme& scheme) {
@@ -243,30 +299,29 @@ std::string describe(const LinearScheme& scheme) {
   return text;
 }
 
+std::vector<std::string_view> stored_parts(const WeightScheme& scheme) {
+  if (const ValueFormat* values = value_format(scheme.format)) {
+    std::vector<std::string_view> parts = {scheme.bits == 8 ? "weight" : "weight_packed",
+                                           "weight_scale"};
+    if (values->has_global_scale) parts.emplace_back("weight_global_scale");
+    return parts;
+  }
+  std::vector<std::string_view> parts = {"weight_packed", "weight_scale", "weight_shape"};
+  if (!scheme.symmetric) parts.emplace_back("weight_zero_point");
+  return parts;
+}
+
 Result<float> read_input_scale(const Checkpoint& checkpoint, const std::string& linear) {
-  const std::string name = linear + ".input_scale";
-  if (!checkpoint.has(name)) {
-    return bad_input("packed/missing-tensor",
-                     fmt::format("{}: tensor '{}' is not in the checkpoint; the config says that "
-                                 "this linear's input has a stored range",
-                                 checkpoint.folder().string(), name));
-  }
-  const auto scale = checkpoint.floats(name, {1});
-  if (!scale) return scale.error();
-  if (scale->front() <= 0.0F) {
-    return bad_input("packed/bad-scale",
-                     fmt::format("tensor '{}' is {}; a scale is above 0; the file is "
-                                 "damaged or its writer is wrong",
-                                 name, scale->front()));
-  }
-  return scale->front();
+  return read_single_scale(checkpoint, linear + ".input_scale",
+                           "this linear's input has a stored range");
 }
 
 PackedTensors::PackedTensors(const std::string& linear, const GroupAffineWeight& weight,
                              float input_scale)
     : linear_(linear),
       groups_(weight.groups()),
-      scale_type_(weight.scale_type),
+      scheme_{weight.bits, weight.group_size, weight.symmetric, weight.format},
+      scale_grid_(weight.scale_type, weight.global_scale),
       packed_(pack(weight)),
       shape_{weight.out, weight.in},
       input_scale_(input_scale) {}
@@ -282,7 +337,7 @@ void PackedTensors::reserve(std::int64_t rows) {
 
 void PackedTensors::append(const GroupAffineWeight& rows) {
   CHECK(shape_[0] % 32 == 0 && rows.in == shape_[1] && rows.groups() == groups_ &&
-        rows.scale_type == scale_type_);
+        rows.scale_type == scale_grid_.type && rows.global_scale == scale_grid_.global_scale);
   const PackedGroupAffine more = pack(rows);
   const auto join = [](auto& part, const auto& next) {
     part.insert(part.end(), next.begin(), next.end());
@@ -298,19 +353,31 @@ std::vector<TensorToWrite> PackedTensors::tensors() const {
   const auto rows_of = [](const std::vector<std::int32_t>& words, std::int64_t columns) {
     return static_cast<std::int64_t>(words.size()) / columns;
   };
+  const DType type = code_type(scheme_);
+  const auto per_word = static_cast<std::int64_t>(4 / size_bytes(type));
+  const ValueFormat* values = value_format(scheme_.format);
   std::vector<TensorToWrite> result;
-  result.push_back({linear_ + ".weight_packed",
-                    DType::i32,
-                    {out, rows_of(packed_.weight_packed, out)},
+  result.push_back({fmt::format("{}.{}", linear_, stored_parts(scheme_).front()),
+                    type,
+                    {out, rows_of(packed_.weight_packed, out) * per_word},
                     std::as_bytes(std::span(packed_.weight_packed))});
-  result.push_back({linear_ + ".weight_scale", scale_type_, {out, groups_}, packed_.weight_scale});
+  result.push_back(
+      {linear_ + ".weight_scale", scale_grid_.type, {out, groups_}, packed_.weight_scale});
   if (!packed_.weight_zero_point.empty()) {
     result.push_back({linear_ + ".weight_zero_point",
                       DType::i32,
                       {rows_of(packed_.weight_zero_point, groups_), groups_},
                       std::as_bytes(std::span(packed_.weight_zero_point))});
   }
-  result.push_back({linear_ + ".weight_shape", DType::i64, {2}, std::as_bytes(std::span(shape_))});
+  if (values == nullptr) {
+    result.push_back(
+        {linear_ + ".weight_shape", DType::i64, {2}, std::as_bytes(std::span(shape_))});
+  } else if (values->has_global_scale) {
+    result.push_back({linear_ + ".weight_global_scale",
+                      DType::f32,
+                      {1},
+                      std::as_bytes(std::span(&scale_grid_.global_scale, 1))});
+  }
   if (input_scale_ > 0) {
     result.push_back(
         {linear_ + ".input_scale", DType::f32, {1}, std::as_bytes(std::span(&input_scale_, 1))});
@@ -324,9 +391,11 @@ GroupAffineWeight StoredGroupAffine::unpack() const {
           .bits = bits,
           .group_size = group_size,
           .symmetric = symmetric,
+          .format = format,
           .scale_type = scale_type,
+          .global_scale = global_scale,
           .codes = unpack_stream(values<std::int32_t>(words), out, in, bits, dense),
-          .scales = scale_values(scales, scale_type),
+          .scales = load_scales(scales, {scale_type, global_scale}),
           .zeros = zeros};
 }
 
@@ -338,12 +407,15 @@ Result<StoredGroupAffine> read_stored_group_affine(const Checkpoint& checkpoint,
   if (!parts) return parts.error();
   const auto scales = read_scales(*parts, 0, out * parts->groups());
   if (!scales) return scales.error();
+  if (Status status = check_codes(*parts, parts->codes.bytes, 0); !status) return status.error();
   StoredGroupAffine stored;
   stored.out = out;
   stored.in = in;
   stored.group_size = parts->scheme.group_size;
   stored.bits = scheme.bits;
   stored.symmetric = scheme.symmetric;
+  stored.format = scheme.format;
+  stored.global_scale = parts->global_scale;
   stored.scale_type = parts->scales.info->dtype;
   stored.dense = !parts->whole_codes;
   stored.words = parts->codes.bytes;
@@ -372,16 +444,20 @@ Result<PackedRows> PackedRows::open(const Checkpoint& checkpoint, const std::str
 Status PackedRows::decode(std::int64_t row, std::span<float> values_of_row) const {
   CHECK(row >= 0 && row < parts_.out && std::ssize(values_of_row) == parts_.in);
   const std::size_t row_bytes = parts_.codes.bytes.size() / index(parts_.out);
-  const std::vector<std::int32_t> words =
-      values<std::int32_t>(parts_.codes.bytes.subspan(index(row) * row_bytes, row_bytes));
+  const auto stored = parts_.codes.bytes.subspan(index(row) * row_bytes, row_bytes);
+  if (Status status = check_codes(parts_, stored, row); !status) return status;
+  const std::vector<std::int32_t> words = values<std::int32_t>(stored);
   const std::vector<std::uint8_t> codes = unpack(parts_, words, 1, parts_.in);
+  const ValueGrid* grid = value_grid(parts_.scheme.format);
   const auto scales = read_scales(parts_, row * parts_.groups(), parts_.groups());
   if (!scales) return scales.error();
   for (std::int64_t group = 0; group < parts_.groups(); ++group) {
     const int zero = zero_at(parts_, row, group);
     const std::size_t first = index(group * parts_.scheme.group_size);
     for (std::size_t i = first; i < first + index(parts_.scheme.group_size); ++i) {
-      values_of_row[i] = static_cast<float>(codes[i] - zero) * (*scales)[index(group)];
+      const float value =
+          grid != nullptr ? grid->value(codes[i]) : static_cast<float>(codes[i] - zero);
+      values_of_row[i] = value * (*scales)[index(group)];
     }
   }
   return {};

@@ -3,7 +3,8 @@
 // config.json carries quantization_config (one config_group per distinct scheme) and, under
 // "lowbit", what that format cannot say; see docs/formats/packed-checkpoint.md.
 // Errors: packed/{unsupported-method, unsupported-transform, bad-config, unknown-version,
-// missing-tensor, wrong-shape, wrong-dtype, both-weights, bad-scale, bad-sum, unknown-tensor}.
+// missing-tensor, wrong-shape, wrong-dtype, both-weights, bad-scale, bad-code, bad-sum,
+// unknown-tensor}.
 #pragma once
 
 #include <map>
@@ -58,6 +59,10 @@ class QuantizationMap {
 // packed/bad-config where the transform's blocks do not divide the linear's inputs.
 Status check_transform(const std::string& linear, const InputTransform& transform, std::int64_t in);
 
+// The tensors that stand for a weight of this scheme, by the last part of their names, the codes
+// first.
+std::vector<std::string_view> stored_parts(const WeightScheme& scheme);
+
 // The tensors of one quantized linear, as they stand in a shard; owns the bytes.
 class PackedTensors {
  public:
@@ -68,13 +73,13 @@ class PackedTensors {
   // points fill whole words. `reserve` takes the memory of so many rows at once.
   void reserve(std::int64_t rows);
   void append(const GroupAffineWeight& rows);
-  std::vector<TensorToWrite> tensors()
-      const;  // weight_packed, weight_scale, [weight_zero_point], weight_shape, [input_scale]
+  std::vector<TensorToWrite> tensors() const;  // those of stored_parts, [input_scale]
 
  private:
   std::string linear_;
   std::int64_t groups_;
-  DType scale_type_;
+  WeightScheme scheme_;
+  ScaleGrid scale_grid_;
   PackedGroupAffine packed_;
   std::vector<std::int64_t> shape_;  // {out, in}
   float input_scale_;
@@ -90,7 +95,9 @@ struct StoredGroupAffine {
   std::int64_t out = 0, in = 0, group_size = 0;
   int bits = 4;
   bool symmetric = false;
+  WeightFormat format = WeightFormat::integer;
   DType scale_type = DType::bf16;
+  float global_scale = 1;
   bool dense = true;                  // or the older stream of floor(32 / bits) codes a word
   std::span<const std::byte> words;   // [out, words of a row], little-endian, at any alignment
   std::span<const std::byte> scales;  // [out, groups] of scale_type, at any alignment
@@ -101,7 +108,7 @@ struct StoredGroupAffine {
 };
 
 // Checks every tensor's dtype and shape first. Accepts the dense stream and, for 3, 5, 6 and 7
-// bits, the older one.
+// bits, the older one. Of fp8 every code is read too: some are NaN.
 Result<StoredGroupAffine> read_stored_group_affine(const Checkpoint& checkpoint,
                                                    const std::string& linear, std::int64_t out,
                                                    std::int64_t in, const WeightScheme& scheme);
@@ -121,6 +128,7 @@ struct PackedParts {
   bool whole_codes = false;  // the stream of older writers
   Checkpoint::Tensor codes, scales;
   std::optional<Checkpoint::Tensor> zeros;
+  float global_scale = 1;
 
   std::int64_t groups() const { return in / scheme.group_size; }
 };

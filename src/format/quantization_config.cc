@@ -14,15 +14,17 @@
 #include "format/target_pattern.h"
 #include "format/target_writer.h"
 #include "format/transform_config.h"
+#include "format/value_grid.h"
 
 namespace lowbit {
 namespace {
 
 constexpr std::string_view kMethod = "compressed-tensors";
-constexpr std::string_view kFormat = "pack-quantized";
-// The same tensors, of linears whose input is treated as no other program does, by a transform or a
-// clip: those that skip what they do not know refuse a group of this format.
-constexpr std::string_view kOwnFormat = "lowbit-pack-quantized";
+constexpr std::string_view kMixedFormat = "mixed-precision";
+// Before a format's name: the same tensors, of linears whose input is treated as no other program
+// does, by a transform or a clip; and NF4. Programs that skip what they do not know refuse a group
+// of such a format.
+constexpr std::string_view kOwnPrefix = "lowbit-";
 // The compressed-tensors whose layout we write.
 constexpr std::string_view kWriterVersion = "0.18.0";
 
@@ -37,6 +39,55 @@ constexpr auto kConfigKeys = std::to_array<std::string_view>(
      "kv_cache_scheme", "global_compression_ratio", "sparsity_config", "transform_config",
      "moe_sparsity_config", "run_compressed"});
 
+// How the tensors of a weight are laid out, as compressed-tensors calls it.
+struct Layout {
+  WeightFormat format;
+  std::string_view name;
+  std::string_view strategy;     // of a value format
+  std::string_view scale_dtype;  // of a value format whose scales are no plain floats
+};
+constexpr auto kLayouts = std::to_array<Layout>(
+    {{WeightFormat::integer, "pack-quantized", "", ""},
+     {WeightFormat::nvfp4, "nvfp4-pack-quantized", "tensor_group", "torch.float8_e4m3fn"},
+     {WeightFormat::mxfp4, "mxfp4-pack-quantized", "group", "torch.uint8"},
+     {WeightFormat::fp8, "float-quantized", "channel", ""},
+     {WeightFormat::nf4, "nf4-pack-quantized", "group", ""}});
+
+const Layout& layout_of(WeightFormat format) {
+  return *std::find_if(kLayouts.begin(), kLayouts.end(),
+                       [&](const Layout& layout) { return layout.format == format; });
+}
+
+bool others_know(WeightFormat format) { return format != WeightFormat::nf4; }
+
+// A layout, or that layout for nobody but us.
+struct GroupFormat {
+  const Layout* layout = nullptr;
+  bool own = false;
+
+  static GroupFormat of(const LinearScheme& scheme) {
+    const bool clipped = scheme.activation.quantized() && scheme.activation.clip != 1;
+    const bool known =
+        others_know(scheme.weight.format) && others_know(scheme.transform) && !clipped;
+    return {&layout_of(scheme.weight.format), !known};
+  }
+  std::string name() const { return fmt::format("{}{}", own ? kOwnPrefix : "", layout->name); }
+  bool operator==(const GroupFormat&) const = default;
+};
+
+Result<GroupFormat> read_format(const std::string& name, const std::string& where) {
+  std::vector<std::string> read;
+  for (const Layout& layout : kLayouts) {
+    for (const bool own : {false, true}) {
+      if (!own && !others_know(layout.format)) continue;
+      const GroupFormat format{&layout, own};
+      if (format.name() == name) return format;
+      if (own != others_know(layout.format)) read.push_back(format.name());
+    }
+  }
+  return unsupported(where, fmt::format("'{}' is not read; {} are", name, fmt::join(read, ", ")));
+}
+
 // What weights and activations say alike.
 struct Arguments {
   int bits = 8;
@@ -45,11 +96,12 @@ struct Arguments {
   std::int64_t group_size = 0;
 };
 
-Result<Arguments> read_arguments(const Section& section) {
+Result<Arguments> read_arguments(const Section& section, std::string_view wanted_type) {
   const Result<std::string> type = section.text("type", "int");
   if (!type) return type.error();
-  if (*type != "int") {
-    return unsupported(section.where("type"), fmt::format("'{}' is not read; only int is", *type));
+  if (*type != wanted_type) {
+    return unsupported(section.where("type"),
+                       fmt::format("'{}' is not read here; only {} is", *type, wanted_type));
   }
   if (Status status = section.refuse("block_structure", "blocks are not read"); !status) {
     return status.error();
@@ -75,10 +127,28 @@ Result<Arguments> read_arguments(const Section& section) {
   return Arguments{static_cast<int>(*bits), *symmetric, *strategy, *group_size};
 }
 
-Result<WeightScheme> read_weights(const OrderedJson& json, const std::string& where) {
+// A value format has one scheme; a config that says another one means another format.
+Result<WeightScheme> value_scheme(const Layout& layout, const Arguments& found,
+                                  const std::string& where) {
+  const WeightScheme& scheme = value_format(layout.format)->scheme;
+  const std::int64_t group_size = std::max<std::int64_t>(found.group_size, 0);
+  if (found.bits == scheme.bits && found.symmetric && found.strategy == layout.strategy &&
+      group_size == scheme.group_size) {
+    return scheme;
+  }
+  return unsupported(
+      where, fmt::format("{} bits, {}, strategy '{}', group_size {}; of {} only {} bits, "
+                         "symmetric, '{}', {} are read",
+                         found.bits, found.symmetric ? "symmetric" : "asymmetric", found.strategy,
+                         group_size, layout.name, scheme.bits, layout.strategy, scheme.group_size));
+}
+
+Result<WeightScheme> read_weights(const OrderedJson& json, const std::string& where,
+                                  const Layout& layout) {
+  const bool integers = layout.format == WeightFormat::integer;
   const Result<Section> section = Section::of(json, where, kArgsKeys);
   if (!section) return section.error();
-  const Result<Arguments> arguments = read_arguments(*section);
+  const Result<Arguments> arguments = read_arguments(*section, integers ? "int" : "float");
   if (!arguments) return arguments.error();
   if (Status status = section->refuse("dynamic", "weights quantized at run time are not read");
       !status) {
@@ -91,6 +161,7 @@ Result<WeightScheme> read_weights(const OrderedJson& json, const std::string& wh
                            " needs a stored permutation, which is not read; "
                            "export with null or \"static\"");
   }
+  if (!integers) return value_scheme(layout, *arguments, where);
   if (arguments->strategy != "group" && arguments->strategy != "channel") {
     return unsupported(section->where("strategy"),
                        fmt::format("'{}' is not read; group and channel are", arguments->strategy));
@@ -104,7 +175,7 @@ Result<ActivationScheme> read_activations(const OrderedJson& json, const std::st
                                           std::span<const std::string_view> known) {
   const Result<Section> section = Section::of(json, where, known);
   if (!section) return section.error();
-  const Result<Arguments> arguments = read_arguments(*section);
+  const Result<Arguments> arguments = read_arguments(*section, "int");
   if (!arguments) return arguments.error();
   if (arguments->strategy != "group" && arguments->strategy != "token" &&
       arguments->strategy != "tensor") {
@@ -156,12 +227,10 @@ Result<Group> read_group(const std::string& name, const OrderedJson& json,
   const Result<Section> section =
       Section::of(json, "quantization_config.config_groups." + name, kGroupKeys);
   if (!section) return section.error();
-  const Result<std::string> format = section->text("format", general_format);
+  const Result<std::string> format_name = section->text("format", general_format);
+  if (!format_name) return format_name.error();
+  const Result<GroupFormat> format = read_format(*format_name, section->where("format"));
   if (!format) return format.error();
-  if (*format != kFormat && *format != kOwnFormat) {
-    return unsupported(section->where("format"),
-                       fmt::format("'{}' is not read; {} is", *format, kFormat));
-  }
   if (Status status = section->refuse("output_activations", "quantized outputs are not read");
       !status) {
     return status.error();
@@ -169,12 +238,18 @@ Result<Group> read_group(const std::string& name, const OrderedJson& json,
   const OrderedJson* weights = section->find("weights");
   if (weights == nullptr)
     return unsupported(section->where("weights"), "groups without weights are not read");
-  const Result<WeightScheme> weight = read_weights(*weights, section->where("weights"));
+  const Result<WeightScheme> weight =
+      read_weights(*weights, section->where("weights"), *format->layout);
   if (!weight) return weight.error();
   Group group{.name = name, .targets = {}, .scheme = {.weight = *weight}};
   if (const OrderedJson* inputs = section->find("input_activations"); inputs != nullptr) {
+    if (format->layout->format != WeightFormat::integer) {
+      return unsupported(
+          section->where("input_activations"),
+          fmt::format("quantized inputs of {} weights are not read", format->layout->name));
+    }
     const std::span<const std::string_view> known =
-        *format == kOwnFormat ? std::span<const std::string_view>(kOwnInputKeys) : kArgsKeys;
+        format->own ? std::span<const std::string_view>(kOwnInputKeys) : kArgsKeys;
     const Result<ActivationScheme> activation =
         read_activations(*inputs, section->where("input_activations"), known);
     if (!activation) return activation.error();
@@ -216,7 +291,7 @@ Status check_method(const OrderedJson& json) {
   }
   if (*method != kMethod) {
     return unsupported(kWhere, fmt::format("{} is not read; only \"{}\" ({}) is",
-                                           Section::shown(*method), kMethod, kFormat));
+                                           Section::shown(*method), kMethod, kLayouts[0].name));
   }
   return {};
 }
@@ -250,24 +325,18 @@ Error float_transform(const std::string& module) {
                   module));
 }
 
-OrderedJson arguments_json(int bits, bool symmetric, std::string_view strategy,
-                           std::int64_t group_size) {
+OrderedJson arguments_json(int bits, std::string_view type, bool symmetric,
+                           std::string_view strategy, std::int64_t group_size) {
   OrderedJson json = {
-      {"num_bits", bits}, {"type", "int"}, {"symmetric", symmetric}, {"strategy", strategy}};
+      {"num_bits", bits}, {"type", type}, {"symmetric", symmetric}, {"strategy", strategy}};
   json["group_size"] = group_size > 0 ? OrderedJson(group_size) : OrderedJson(nullptr);
   return json;
-}
-
-// Whether compressed-tensors computes the same.
-bool others_know(const LinearScheme& scheme) {
-  return others_know(scheme.transform) &&
-         !(scheme.activation.quantized() && scheme.activation.clip != 1);
 }
 
 // Linears of one scheme. Transforms that others know stand apart, and make no group of their own.
 struct WrittenGroup {
   LinearScheme scheme;  // without a transform, and without the scale of static activations
-  std::string_view format;
+  GroupFormat format;
   std::vector<std::string> linears;
 };
 
@@ -275,7 +344,7 @@ void add_to_group(const std::string& linear, const LinearScheme& scheme,
                   std::vector<WrittenGroup>& groups) {
   LinearScheme bare{.weight = scheme.weight, .activation = scheme.activation};
   bare.activation.scale = 0;
-  const std::string_view format = others_know(scheme) ? kFormat : kOwnFormat;
+  const GroupFormat format = GroupFormat::of(scheme);
   auto group = std::find_if(groups.begin(), groups.end(), [&](const WrittenGroup& known) {
     return known.scheme == bare && known.format == format;
   });
@@ -286,16 +355,19 @@ void add_to_group(const std::string& linear, const LinearScheme& scheme,
 OrderedJson group_json(const WrittenGroup& group) {
   const LinearScheme& scheme = group.scheme;
   const WeightScheme& weight = scheme.weight;
-  OrderedJson weights =
-      arguments_json(weight.bits, weight.symmetric, weight.group_size > 0 ? "group" : "channel",
-                     weight.group_size);
+  const Layout& layout = *group.format.layout;
+  const bool integers = weight.format == WeightFormat::integer;
+  const std::string_view grouping = weight.group_size > 0 ? "group" : "channel";
+  OrderedJson weights = arguments_json(weight.bits, integers ? "int" : "float", weight.symmetric,
+                                       integers ? grouping : layout.strategy, weight.group_size);
   weights["dynamic"] = false;
   weights["actorder"] = nullptr;
+  if (!layout.scale_dtype.empty()) weights["scale_dtype"] = layout.scale_dtype;
   OrderedJson inputs = nullptr;
   if (const ActivationScheme& activation = scheme.activation; activation.quantized()) {
     const bool grouped = !activation.whole_token();
     const std::string_view whole = activation.is_static() ? "tensor" : "token";
-    inputs = arguments_json(activation.bits, activation.symmetric, grouped ? "group" : whole,
+    inputs = arguments_json(activation.bits, "int", activation.symmetric, grouped ? "group" : whole,
                             grouped ? activation.group_size : 0);
     inputs["dynamic"] = !activation.is_static();
     if (activation.clip != 1) inputs["clip_ratio"] = activation.clip;
@@ -304,7 +376,18 @@ OrderedJson group_json(const WrittenGroup& group) {
           {"weights", weights},
           {"input_activations", inputs},
           {"output_activations", nullptr},
-          {"format", group.format}};
+          {"format", group.format.name()}};
+}
+
+// Of the whole config: that of all groups, where they have one. Groups of our own formats leave the
+// general one to others.
+std::string general_format(const std::vector<WrittenGroup>& groups) {
+  const Layout& first = groups.empty() ? kLayouts[0] : *groups.front().format.layout;
+  const bool mixed = std::any_of(groups.begin(), groups.end(), [&](const WrittenGroup& group) {
+    return group.format.layout != &first;
+  });
+  if (mixed) return std::string(kMixedFormat);
+  return GroupFormat{&first, !others_know(first.format)}.name();
 }
 
 }  // namespace
@@ -322,7 +405,7 @@ Result<QuantizationMap> QuantizationMap::read(const OrderedJson& config,
   const Result<Section> section = Section::of(*stored, "quantization_config", kConfigKeys);
   if (!section) return section.error();
   if (Status status = check_refused_parts(*section); !status) return status.error();
-  const Result<std::string> format = section->text("format", kFormat);
+  const Result<std::string> format = section->text("format", kLayouts[0].name);
   if (!format) return format.error();
 
   const OrderedJson* stored_groups = section->find("config_groups");
@@ -398,12 +481,9 @@ OrderedJson QuantizationMap::quantization_config(const std::vector<std::string>&
   for (std::size_t i = 0; i < groups.size(); ++i) {
     config_groups[fmt::format("group_{}", i)] = group_json(groups[i]);
   }
-  OrderedJson config = {{"quant_method", kMethod},
-                        {"version", kWriterVersion},
-                        {"format", kFormat},
-                        {"quantization_status", "compressed"},
-                        {"config_groups", config_groups},
-                        {"ignore", ignore},
+  OrderedJson config = {{"quant_method", kMethod},          {"version", kWriterVersion},
+                        {"format", general_format(groups)}, {"quantization_status", "compressed"},
+                        {"config_groups", config_groups},   {"ignore", ignore},
                         {"kv_cache_scheme", nullptr}};
   if (!transforms.empty()) config["transform_config"] = transforms_json(transforms);
   return config;

@@ -223,7 +223,7 @@ QuantizedActivations quantize_activations(std::span<const float> x, std::int64_t
 
 void reference_product(const QuantizedActivations& x, const GroupAffineWeight& weight,
                        std::span<float> y) {
-  CHECK(x.in == weight.in);
+  CHECK(x.in == weight.in && weight.format == WeightFormat::integer);
   CHECK(std::ssize(y) == x.tokens * weight.out);
   const Product product(x, weight, y);
   parallel_for(weight.out, kRowBlock,

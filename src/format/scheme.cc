@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "format/value_grid.h"
+
 namespace lowbit {
 namespace {
 
@@ -15,6 +17,7 @@ bool is_clip(double value) { return value <= 1 && static_cast<float>(value) > 0;
 
 std::string describe(const WeightScheme& scheme) {
   if (!scheme.quantized()) return "W16";
+  if (const ValueFormat* values = value_format(scheme.format)) return std::string(values->name);
   if (scheme.group_size == 0)
     return fmt::format("W{} row {}", scheme.bits, symmetry(scheme.symmetric));
   return fmt::format("W{} g{} {}", scheme.bits, scheme.group_size, symmetry(scheme.symmetric));

@@ -8,10 +8,15 @@
 
 namespace lowbit {
 
+// What a weight's codes stand for. integer: code - zero, of any bits and groups. The others: values
+// of a table (format/value_grid.h), with the one width and the one group size that the format has.
+enum class WeightFormat { integer, nvfp4, mxfp4, nf4, fp8 };
+
 struct WeightScheme {
   int bits = 4;                   // 2..8; 16: left as it is
   std::int64_t group_size = 128;  // consecutive inputs that share a scale; 0: a whole row
   bool symmetric = false;         // no zero point: the code 2^(bits-1) stands for 0
+  WeightFormat format = WeightFormat::integer;  // another one decides all of the above
 
   bool quantized() const { return bits < 16; }
   bool operator==(const WeightScheme&) const = default;
@@ -49,7 +54,7 @@ struct InputTransform {
 // Whether it may be a scheme's clip: above 0, as a float32 too, and at most 1.
 bool is_clip(double value);
 
-std::string describe(const WeightScheme& scheme);       // "W4 g128 asym", "W8 row sym", "W16"
+std::string describe(const WeightScheme& scheme);  // "W4 g128 asym", "W8 row sym", "nvfp4", "W16"
 std::string describe(const ActivationScheme& scheme);   // "A4 g128 asym", "A8 token sym clip 0.9"
 std::string describe(const InputTransform& transform);  // "H512"; empty for none
 

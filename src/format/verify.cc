@@ -191,10 +191,9 @@ class Verifier {
   void check_linear(const LinearSpec& linear, const LinearScheme* scheme) {
     if (linear.bias) check_tensor(linear.name + ".bias", {linear.out});
     if (scheme == nullptr) return check_tensor(linear.name + ".weight", {linear.out, linear.in});
-    for (const std::string_view part : {"weight_packed", "weight_scale", "weight_shape"}) {
+    for (const std::string_view part : stored_parts(scheme->weight)) {
       known_.insert(fmt::format("{}.{}", linear.name, part));
     }
-    if (!scheme->weight.symmetric) known_.insert(linear.name + ".weight_zero_point");
     if (scheme->activation.is_static()) {
       known_.insert(linear.name + ".input_scale");
       const Result<float> scale = read_input_scale(checkpoint_, linear.name);

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "format/value_grid.h"
 #include "kernels/vector_math.h"
 
 namespace lowbit {
 namespace {
 
-LOWBIT_INLINE float nearest(float value, float scale, float zero, float top) {
+LOWBIT_INLINE float nearest(const ValueGrid* values, float value, float scale, float zero,
+                            float top) {
+  if (values != nullptr) return values->nearest(value / scale) * scale;
   const float z = std::clamp(std::nearbyintf(zero), 0.0F, top);
   const float code = std::clamp(std::nearbyintf(value / scale) + z, 0.0F, top);
   return (code - z) * scale;
@@ -33,7 +36,8 @@ void sweep_columns(const ColumnSweep& how, std::int64_t begin, std::int64_t end,
       }
       const std::int64_t group = row * run.groups_per_row + run.group_of[i];
       const float* u = how.upper + i * run.stride;
-      const float error = (w[i] - nearest(w[i], scale[group], zero[group], top) - drifted) / u[i];
+      const float error =
+          (w[i] - nearest(run.values, w[i], scale[group], zero[group], top) - drifted) / u[i];
       e[i] = error;
       for (std::int64_t j = i + 1; j < run.columns; ++j) w[j] -= error * u[j];
       if (how.pull == nullptr) continue;
@@ -53,8 +57,9 @@ void descend_columns(const ColumnDescent& how, std::int64_t begin, std::int64_t 
     float* v = value + row * run.stride;
     for (std::int64_t i = 0; i < run.columns; ++i) {
       const std::int64_t group = row * run.groups_per_row + run.group_of[i];
-      const float taken =
-          how.visit == Visit::relaxed ? u[i] : nearest(u[i], scale[group], zero[group], top);
+      const float taken = how.visit == Visit::relaxed
+                              ? u[i]
+                              : nearest(run.values, u[i], scale[group], zero[group], top);
       const float move = taken - v[i];
       v[i] = taken;
       moved[row * run.columns + i] = move;

@@ -6,9 +6,12 @@
 
 namespace lowbit {
 
+class ValueGrid;
+
 // A run of `columns` columns of a matrix whose rows are `stride` values apart.
 struct ColumnRun {
   int bits = 4;
+  const ValueGrid* values = nullptr;  // of a value format; null: integers
   std::int64_t columns = 0;
   std::int64_t stride = 0;
   std::int64_t groups_per_row = 1;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "format/value_grid.h"
 #include "kernels/vector_math.h"
 
 namespace lowbit {
@@ -14,11 +15,20 @@ LOWBIT_INLINE float clamp_code(float code, float top) {
   return code > top ? top : code;
 }
 
+void fake_quant_values(FakeQuantGroups how, std::int64_t begin, std::int64_t end,
+                       const float* weight, const float* scale, float* out) {
+  for (std::int64_t i = begin * how.group_size; i < end * how.group_size; ++i) {
+    const float s = scale[i / how.group_size];
+    out[i] = how.values->nearest(weight[i] / s) * s;
+  }
+}
+
 }  // namespace
 
 LOWBIT_CLONES
 void fake_quant_weight(FakeQuantGroups how, std::int64_t begin, std::int64_t end,
                        const float* weight, const float* scale, const float* zero, float* out) {
+  if (how.values != nullptr) return fake_quant_values(how, begin, end, weight, scale, out);
   const float top = static_cast<float>((1 << how.bits) - 1);
   for (std::int64_t group = begin; group < end; ++group) {
     const float* w = weight + group * how.group_size;

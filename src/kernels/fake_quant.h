@@ -10,13 +10,17 @@
 
 namespace lowbit {
 
+class ValueGrid;
+
 struct FakeQuantGroups {
   std::int64_t group_size = 128;
   int bits = 4;
+  const ValueGrid* values = nullptr;  // of weights in a value format; null: integers
 };
 
 // Weights: code = clamp(round(w / s) + z, 0, 2^b - 1), z = clamp(round(zero), 0, 2^b - 1),
 // out = (code - z) * s. Groups [begin, end); scale and zero have one value a group, scale > 0.
+// Of a value format out = (the value nearest to w / s) * s; it has no gradients.
 void fake_quant_weight(FakeQuantGroups how, std::int64_t begin, std::int64_t end,
                        const float* weight, const float* scale, const float* zero, float* out);
 

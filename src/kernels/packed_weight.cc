@@ -181,6 +181,7 @@ void arrange_halves(const std::byte* values, std::int64_t row_bytes, std::int64_
 }  // namespace
 
 std::optional<PackedWeight> arrange(const StoredGroupAffine& weight, std::int64_t group_size) {
+  if (weight.format != WeightFormat::integer) return std::nullopt;
   if (group_size == 0) group_size = weight.group_size;
   CHECK(weight.group_size % group_size == 0);
   const auto bits = layout_bits(weight.bits, group_size);
@@ -213,7 +214,7 @@ std::optional<PackedWeight> arrange(const GroupAffineWeight& weight, std::int64_
   if (group_size == 0) group_size = weight.group_size;
   CHECK(weight.group_size % group_size == 0);
   const auto bits = layout_bits(weight.bits, group_size);
-  if (!bits) return std::nullopt;
+  if (!bits || weight.format != WeightFormat::integer) return std::nullopt;
   PackedWeight packed = empty_weight(weight.out, weight.in, group_size, *bits, weight.scale_type);
   const std::int64_t shares = weight.group_size / group_size;
   const std::int64_t inputs = chunk_inputs(*bits);

@@ -72,7 +72,8 @@ struct PackedWeight {
 
 // In groups of `group_size`, a divisor of the weight's, for activations in smaller groups: several
 // then have the same scale and zero point. 0: the weight's. Nothing when a group is no multiple of
-// four inputs: such a weight has the reference product alone.
+// four inputs: such a weight has the reference product alone; and for value formats
+// (format/value_grid.h), which have no kernels yet.
 std::optional<PackedWeight> arrange(const GroupAffineWeight& weight, std::int64_t group_size = 0);
 
 // The same from the stored words. Those of 2, 3, 4 and 8 bits are turned into lanes as they are, at

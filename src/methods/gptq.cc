@@ -99,6 +99,7 @@ SolvedWeight gptq(const Tensor& weight, const InputStatistics& inputs,
   GroupParameters& p = result.parameters;
   p.scale = parameters.scale.to(at::kCPU).contiguous().clone();
   p.zero = parameters.zero.to(at::kCPU).contiguous().clone();
+  p.global_scale = parameters.global_scale;
   const Tensor start = options.polish > 0 ? layer.weight.clone() : Tensor();
   Sweep sweep(layer, scheme, options, upper.to(at::kFloat).contiguous(), pull);
   std::int64_t count = 0;

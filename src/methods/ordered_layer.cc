@@ -1,5 +1,7 @@
 #include "methods/ordered_layer.h"
 
+#include "format/value_grid.h"
+
 namespace lowbit {
 
 std::int64_t group_size_of(const WeightScheme& scheme, std::int64_t in) {
@@ -10,6 +12,7 @@ ColumnRun OrderedLayer::run(const WeightScheme& scheme, std::int64_t first,
                             std::int64_t count) const {
   const std::int64_t in = weight.size(1);
   return {.bits = scheme.bits,
+          .values = value_grid(scheme.format),
           .columns = count,
           .stride = in,
           .groups_per_row = in / group_size_of(scheme, in),

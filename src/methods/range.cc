@@ -6,6 +6,7 @@
 #include <array>
 #include <limits>
 
+#include "format/value_grid.h"
 #include "kernels/range_search.h"
 #include "methods/inputs.h"
 
@@ -19,6 +20,13 @@ constexpr double kSmallestScale = 0x1p-40;
 float smallest_share(int bits) {
   if (bits == 2) return 0.29F;
   return bits == 3 ? 0.41F : 0.61F;
+}
+
+// The smallest powers of two that are not below these positive numbers, by their exponents: a
+// logarithm is off by one near a power.
+Tensor power_of_two_from(const Tensor& numbers) {
+  const auto [mantissa, exponent] = at::frexp(numbers);  // 0.5 <= mantissa < 1
+  return at::where(mantissa.eq(0.5), numbers, numbers / mantissa);
 }
 
 struct Ends {
@@ -130,6 +138,45 @@ GroupParameters percentile_range_of_run(const Tensor& weight, const WeightScheme
   return best.grid;
 }
 
+// The best of what `how` tries around `full`, whose shape says what a group is.
+GroupParameters searched(GroupParameters full, const Tensor& weight, const Tensor& importance,
+                         RangeSearch how) {
+  const Tensor values = weight.to(at::kCPU).contiguous();
+  const Tensor weights_of_inputs = importance.to(at::kCPU).contiguous();
+  Tensor scale = full.scale.to(at::kCPU).contiguous();
+  Tensor zero = full.zero.to(at::kCPU).contiguous();
+  how.groups_per_row = scale.size(1);
+  how.groups.group_size = weight.size(1) / how.groups_per_row;
+  at::parallel_for(0, scale.numel(), 16, [&](std::int64_t begin, std::int64_t end) {
+    search_range(how, begin, end, values.data_ptr<float>(), weights_of_inputs.data_ptr<float>(),
+                 scale.data_ptr<float>(), zero.data_ptr<float>());
+  });
+  full.scale = scale.to(weight.device());
+  full.zero = zero.to(weight.device());
+  return full;
+}
+
+// Which neighbours of a value format's full scale are tried, fine enough to meet every one.
+RangeSearch neighbours(WeightFormat format, RangeMethod method) {
+  const bool all = method != RangeMethod::min_max;
+  switch (format) {
+    case WeightFormat::mxfp4:
+      return {.largest_share = all ? 2.0F : 1.0F, .smallest_share = 0.5F, .step = 0.5F};
+    case WeightFormat::nvfp4:
+      if (all) return {.largest_share = 1.5F, .smallest_share = 0.6F, .step = 0.03F};
+      break;
+    case WeightFormat::nf4:
+      if (all) return {.smallest_share = 0.7F};
+      break;
+    case WeightFormat::fp8:
+      if (all) return {.smallest_share = 0.5F, .step = 0.02F};  // its grid repeats at a half
+      break;
+    case WeightFormat::integer:
+      break;
+  }
+  return {.smallest_share = 1};
+}
+
 }  // namespace
 
 GroupParameters min_max_range(const Tensor& weight, const WeightScheme& scheme) {
@@ -179,30 +226,51 @@ GroupParameters hqq_range(const Tensor& weight, const WeightScheme& scheme) {
 
 GroupParameters importance_search_range(const Tensor& weight, const WeightScheme& scheme,
                                         const Tensor& importance) {
-  GroupParameters best = min_max_range(weight, scheme);
-  const Tensor values = weight.to(at::kCPU).contiguous();
-  const Tensor weights_of_inputs = importance.to(at::kCPU).contiguous();
-  Tensor scale = best.scale.to(at::kCPU).contiguous();
-  Tensor zero = best.zero.to(at::kCPU).contiguous();
-  const std::int64_t groups = scale.size(1);
-  const RangeSearch how{.groups = {.group_size = weight.size(1) / groups, .bits = scheme.bits},
-                        .groups_per_row = groups,
-                        .smallest_share = smallest_share(scheme.bits),
-                        .zero_reach = scheme.symmetric ? 0 : 1};
-  at::parallel_for(0, scale.numel(), 16, [&](std::int64_t begin, std::int64_t end) {
-    search_range(how, begin, end, values.data_ptr<float>(), weights_of_inputs.data_ptr<float>(),
-                 scale.data_ptr<float>(), zero.data_ptr<float>());
-  });
-  best.scale = scale.to(weight.device());
-  best.zero = zero.to(weight.device());
-  return best;
+  return searched(min_max_range(weight, scheme), weight, importance,
+                  {.groups = {.bits = scheme.bits},
+                   .smallest_share = smallest_share(scheme.bits),
+                   .zero_reach = scheme.symmetric ? 0 : 1});
 }
 
 GroupParameters squared_error_range(const Tensor& weight, const WeightScheme& scheme) {
   return importance_search_range(weight, scheme, at::ones({weight.size(1)}, at::kFloat));
 }
 
+GroupParameters value_range(RangeMethod method, const Tensor& weight, const WeightScheme& scheme,
+                            const Tensor& importance, float global_scale) {
+  const ValueFormat& format = *value_format(scheme.format);
+  const Ends ends = ends_of(weight, scheme);
+  const Tensor reach = at::maximum(ends.high, -ends.low);
+  GroupParameters full{.scale = (reach / format.grid().largest()).clamp_min(kSmallestScale),
+                       .zero = at::zeros_like(reach),
+                       .global_scale = global_scale};
+  if (format.scale_type == DType::u8) full.scale = power_of_two_from(full.scale);
+  RangeSearch how = neighbours(scheme.format, method);
+  how.groups.values = &format.grid();
+  how.scales = {format.scale_type == DType::bf16 ? DType::f32 : format.scale_type, global_scale};
+  const bool weighted = method == RangeMethod::importance_search;
+  return searched(std::move(full), weight,
+                  weighted ? importance : at::ones({weight.size(1)}, at::kFloat), how);
+}
+
 namespace {
+
+// The largest magnitude of the weights that share an input with each linear, which get one global
+// scale: programs that fuse them have room for one.
+std::vector<float> global_scales(const BlockTask& task) {
+  std::vector<float> scales(task.linears.size());
+  for (const LinearSet& set : input_sets(task.student.spec())) {
+    float reach = 0;
+    for (const std::size_t i : set) {
+      if (!task.linears[i].scheme.weight.quantized()) continue;
+      reach = std::max(reach, task.student.weight(i).abs().max().item<float>());
+    }
+    for (const std::size_t i : set) {
+      scales[i] = global_scale_of(task.linears[i].scheme.weight.format, reach);
+    }
+  }
+  return scales;
+}
 
 // Mean square of every input of every linear, from the float weights on the student's stream.
 std::vector<Tensor> input_powers(const BlockTask& task) {
@@ -222,7 +290,13 @@ std::vector<Tensor> input_powers(const BlockTask& task) {
 }  // namespace
 
 GroupParameters choose_range(RangeMethod method, const Tensor& weight, const WeightScheme& scheme,
-                             const Tensor& importance) {
+                             const Tensor& importance, float global_scale) {
+  if (scheme.format != WeightFormat::integer) {
+    if (global_scale == 0) {
+      global_scale = global_scale_of(scheme.format, weight.abs().max().item<float>());
+    }
+    return value_range(method, weight, scheme, importance, global_scale);
+  }
   switch (method) {
     case RangeMethod::mse_search:
       return mse_search_range(weight, scheme);
@@ -242,10 +316,12 @@ BlockPass range_pass(RangeMethod method) {
   return [method](BlockTask& task) -> Status {
     std::vector<Tensor> importance(task.linears.size());
     if (method == RangeMethod::importance_search) importance = input_powers(task);
+    const std::vector<float> global = global_scales(task);
     for (std::size_t i = 0; i < task.linears.size(); ++i) {
       const WeightScheme& scheme = task.linears[i].scheme.weight;
       if (!scheme.quantized()) continue;
-      task.parameters[i] = choose_range(method, task.student.weight(i), scheme, importance[i]);
+      task.parameters[i] =
+          choose_range(method, task.student.weight(i), scheme, importance[i], global[i]);
     }
     return {};
   };

@@ -48,9 +48,20 @@ GroupParameters importance_search_range(const Tensor& weight, const WeightScheme
 // shows the inputs of an embedding.
 GroupParameters squared_error_range(const Tensor& weight, const WeightScheme& scheme);
 
-// The range of `method`; importance [in] is looked at by importance_search alone.
+// Of a weight in a value format (format/value_grid.h), the scales on the grid that it has for them;
+// the zeros mean nothing. By min_max a group's largest magnitude becomes the largest code, or as
+// near to it as scales are; of E8M0's powers of two the one that clips nothing or the one below it,
+// by the squared error (the rules that are in use are choices between these two, by the magnitude
+// alone). By importance_search the best of some neighbouring scales by sum importance_j (w'_j -
+// w_j)^2, by mse_search the same with every input alike; of nvfp4 up to 1.5 times as large, which
+// makes the magnitude code 4 in the place of 6 (Four Over Six, arXiv 2512.02010).
+GroupParameters value_range(RangeMethod method, const Tensor& weight, const WeightScheme& scheme,
+                            const Tensor& importance, float global_scale);
+
+// The range of `method`; importance [in] is looked at by importance_search alone. `global_scale`:
+// of a value format; 0: that of this weight alone.
 GroupParameters choose_range(RangeMethod method, const Tensor& weight, const WeightScheme& scheme,
-                             const Tensor& importance);
+                             const Tensor& importance, float global_scale = 0);
 
 BlockPass range_pass(RangeMethod method);
 

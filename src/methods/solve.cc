@@ -110,7 +110,8 @@ class BlockSolver {
                                 .first_order = spec_.first_order,
                                 .polish = spec_.polish},
                                [&](const Tensor& columns, const Tensor& importance) {
-                                 return choose_range(range_, columns, scheme, importance);
+                                 return choose_range(range_, columns, scheme, importance,
+                                                     task_.parameters[i].global_scale);
                                });
     if (result.damping > spec_.damping) {
       task_.report.notices.push_back(

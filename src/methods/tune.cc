@@ -127,7 +127,7 @@ class ModelTuner {
       for (TunedWeight& weight : states_[b].weights) {
         GroupAffineWeight& packed = *block.packed[weight.linear];
         const std::vector<float> scales = to_floats(all[b][at++]);
-        const DType type = scale_type_of(scales);
+        const DType type = scale_type_of(packed.format, scales);
         if (spec_.code_rate > 0) {
           weight.codes.copy_(all[b][at++]);
           const std::vector<float> codes = to_floats(weight.codes.round());

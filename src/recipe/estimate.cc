@@ -10,7 +10,6 @@ namespace lowbit {
 namespace {
 
 constexpr std::uint64_t kFloatBytes = 4;
-constexpr std::uint64_t kShapeBytes = 16;  // weight_shape: two int64
 constexpr std::uint64_t kHeaderBytesPerTensor = 128;
 
 // The program with LibTorch, its thread pools and allocator slack; without learning, the program
@@ -27,10 +26,6 @@ constexpr double kSearchedWeightsPerThread = 1e7;
 
 // Values of a table that are in float32 at a time (calib/table.cc), a few copies of each.
 constexpr std::uint64_t kTableRunBytes = 4 * kFloatBytes << 22;
-
-std::uint64_t words(std::int64_t count, int bits) {
-  return (static_cast<std::uint64_t>(count) * static_cast<std::uint64_t>(bits) + 31) / 32;
-}
 
 struct BlockSize {
   std::uint64_t weights = 0;  // of the linears
@@ -104,7 +99,7 @@ struct OutputSize {
     const std::uint64_t stored = stored_bits(linear, scheme, source->info->dtype);
     bytes += stored / 8;
     bytes -= source->info->size_bytes();
-    if (scheme.quantized()) tensors += scheme.symmetric ? 2 : 3;
+    if (scheme.quantized()) tensors += stored_parts(scheme).size() - 1;
     return stored;
   }
 };
@@ -322,16 +317,12 @@ void estimate_time(Plan& plan) {
 }  // namespace
 
 std::uint64_t stored_bits(const LinearSpec& linear, const WeightScheme& scheme, DType float_type) {
-  const auto out = static_cast<std::uint64_t>(linear.out);
   if (!scheme.quantized()) {
-    return out * static_cast<std::uint64_t>(linear.in) * size_bytes(float_type) * 8;
+    return static_cast<std::uint64_t>(linear.out) * static_cast<std::uint64_t>(linear.in) *
+           size_bytes(float_type) * 8;
   }
-  const std::int64_t group = scheme.group_size > 0 ? scheme.group_size : linear.in;
-  const auto groups = static_cast<std::uint64_t>(linear.in / group);
-  const std::uint64_t codes = out * words(linear.in, scheme.bits) * 32;
-  const std::uint64_t scales = out * groups * 16;
-  const std::uint64_t zeros = scheme.symmetric ? 0 : groups * words(linear.out, scheme.bits) * 32;
-  return codes + scales + zeros + kShapeBytes * 8;
+  const DType scales = scale_type_of(scheme.format, {});
+  return static_cast<std::uint64_t>(stored_bits(scheme, linear.out, linear.in, scales));
 }
 
 Status estimate(Plan& plan, const Checkpoint& checkpoint, const PlanOptions& options) {

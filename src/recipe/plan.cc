@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "format/hadamard_matrix.h"
+#include "format/value_grid.h"
 #include "recipe/estimate.h"
 
 namespace lowbit {
@@ -97,6 +98,16 @@ Result<std::int64_t> group_size_of(const LinearSpec& linear, std::int64_t wanted
                                linear.name, linear.in, wanted, key));
 }
 
+// That of a value format, which cannot be another.
+Result<std::int64_t> value_group_size(const LinearSpec& linear, const WeightScheme& scheme) {
+  const std::int64_t multiple = scheme.group_size > 0 ? scheme.group_size : 4;  // whole words
+  if (linear.in % multiple == 0) return scheme.group_size;
+  return bad_input("plan/group-size",
+                   fmt::format("{}: a row has {} inputs, and {} needs a multiple of {}; leave it "
+                               "in float (scheme.ignore) or take another format",
+                               linear.name, linear.in, describe(scheme), multiple));
+}
+
 // The scheme of one linear with a group size that divides its row.
 Result<LinearScheme> scheme_of(const Recipe& recipe, const LinearSpec& linear,
                                std::int64_t wanted) {
@@ -106,7 +117,9 @@ Result<LinearScheme> scheme_of(const Recipe& recipe, const LinearSpec& linear,
     scheme.activation.bits = 16;
     return scheme;
   }
-  const Result<std::int64_t> size = group_size_of(linear, wanted, "scheme.weights");
+  const Result<std::int64_t> size = recipe.weights.format == WeightFormat::integer
+                                        ? group_size_of(linear, wanted, "scheme.weights")
+                                        : value_group_size(linear, recipe.weights);
   if (!size) return size.error();
   scheme.weight.group_size = *size;
   const std::int64_t shared = scheme.weight.group_size > 0 ? scheme.weight.group_size : linear.in;
@@ -189,6 +202,45 @@ Status check_learn(const Recipe& recipe) {
                       "learn.frozen_codes to false",
                       recipe.name));
     }
+  }
+  return {};
+}
+
+// What is there for integers alone. A value format decides bits and groups; its weights are rounded
+// by range and solve passes, and their inputs stay in float.
+Status check_value_format(const Recipe& recipe) {
+  const ValueFormat* values = value_format(recipe.weights.format);
+  if (values == nullptr) return {};
+  const auto refuse = [&](std::string_view found, std::string_view instead) {
+    return usage_error("plan/value-format",
+                       fmt::format("recipe '{}': scheme.weights.format is \"{}\" and {}; {}",
+                                   recipe.name, values->name, found, instead));
+  };
+  if (recipe.weights != values->scheme) {
+    return refuse("bits, group_size or symmetric are not what that format has",
+                  fmt::format("leave them out, or set bits={}, group_size={}, symmetric=true",
+                              values->scheme.bits, values->scheme.group_size));
+  }
+  if (recipe.activations.quantized()) {
+    return refuse(fmt::format("scheme.activations.bits {}", recipe.activations.bits),
+                  "inputs of such weights stay in float: set scheme.activations.bits=16");
+  }
+  if (recipe.allocate != "uniform") {
+    return refuse(fmt::format("allocate is {}", recipe.allocate),
+                  "its groups have one size: set allocate=uniform");
+  }
+  if (recipe.range == RangeMethod::percentile || recipe.range == RangeMethod::hqq) {
+    return refuse("the range pass is for integers",
+                  "set range=min-max, range=mse-search or range=importance-search");
+  }
+  if (recipe.solve.method != SolveMethod::nearest && recipe.solve.refit > 0) {
+    return refuse("solve.refit fits scales that are free, not those of a format",
+                  "set solve.refit=0");
+  }
+  if (!recipe.learn.empty() || recipe.tune.method != TuneMethod::none) {
+    return refuse(
+        recipe.learn.empty() ? "tune trains integers alone" : "learn trains integers alone",
+        "take a recipe without learn and tune passes");
   }
   return {};
 }
@@ -328,6 +380,7 @@ Result<Plan> make_plan(const Checkpoint& checkpoint, const Recipe& recipe, PlanO
   plan.recipe = recipe;
   plan.model = std::move(*model);
   Status sound = check_learn(recipe);
+  if (sound) sound = check_value_format(recipe);
   if (sound) sound = check_static(recipe);
   if (sound) sound = check_ignored_names(recipe, plan.model);
   if (!sound) return sound.error();

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <utility>
 
+#include "format/value_grid.h"
+
 namespace lowbit {
 namespace {
 
@@ -136,6 +138,22 @@ RecipeKey<ActivationScheme> granularity() {
                {{"token", ActivationGranularity::token},
                 {"token-group", ActivationGranularity::token_group},
                 {"tensor", ActivationGranularity::tensor}});
+}
+
+// A value format brings bits and group size with it; keys after this one may only repeat them
+// (plan/value-format).
+RecipeKey<WeightScheme> weight_format() {
+  std::vector<std::pair<const char*, WeightFormat>> names = {{"integer", WeightFormat::integer}};
+  for (const ValueFormat& values : value_formats()) {
+    names.emplace_back(values.name.data(), values.format);
+  }
+  RecipeKey<WeightScheme> key = named("format", &WeightScheme::format, std::move(names));
+  key.set = [set = key.set](WeightScheme& scheme, const RecipeValue& value) {
+    if (!set(scheme, value)) return false;
+    if (const ValueFormat* values = value_format(scheme.format)) scheme = values->scheme;
+    return true;
+  };
+  return key;
 }
 
 RecipeKey<ActivationScheme> clip() {
@@ -303,7 +321,7 @@ std::vector<RecipeKey<Recipe>> make_recipe_keys() {
   std::vector<RecipeKey<Recipe>> keys;
   keys.push_back(text("name", &Recipe::name));
   lift(keys, "scheme.weights.", &Recipe::weights,
-       {integer("bits", &WeightScheme::bits, 2, 8),
+       {weight_format(), integer("bits", &WeightScheme::bits, 2, 8),
         group_size("group_size", &WeightScheme::group_size),
         flag("symmetric", &WeightScheme::symmetric)});
   lift(keys, "scheme.activations.", &Recipe::activations,

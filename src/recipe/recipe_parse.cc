@@ -251,7 +251,9 @@ Result<Recipe> parse_recipe(std::string_view text, const std::string& source) {
   Status applied = apply_keys(recipe, recipe_keys(), leaves, source);
   if (!applied) return applied.error();
   for (const char* required : {"name", "scheme.weights.bits"}) {
-    if (!leaves.contains(required)) {
+    const bool implied = required == std::string_view("scheme.weights.bits") &&
+                         recipe.weights.format != WeightFormat::integer;
+    if (!leaves.contains(required) && !implied) {
       return usage_error("recipe/missing-key",
                          fmt::format("{}: key '{}' is missing", source, required));
     }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "format/group_affine.h"
+#include "format/value_grid.h"
 
 namespace lowbit {
 namespace {
@@ -82,6 +83,26 @@ TEST_P(FakeQuant, WeightEqualsThePackedFormat) {
                                             scheme, to_floats(scale), to_floats(zero), DType::bf16);
   const Tensor stored = to_tensor(packed.dequantize(), {weight.size(0), weight.size(1)});
   EXPECT_TRUE(at::equal(stored, fake_quant_weight(weight, {scale, zero, {}}, scheme)));
+}
+
+TEST(FakeQuantValues, KernelEqualsReferenceAndFormat) {
+  at::manual_seed(12);
+  const Tensor weight = at::randn({6, 128});
+  for (const ValueFormat& format : value_formats()) {
+    const std::int64_t groups =
+        format.scheme.group_size == 0 ? 1 : weight.size(1) / format.scheme.group_size;
+    const ScaleGrid grid(format.scale_type, format.has_global_scale ? 1000.0F : 1.0F);
+    Tensor scale = at::rand({6, groups}) * 0.3 + 0.05;
+    float* scales = scale.data_ptr<float>();
+    for (std::int64_t i = 0; i < scale.numel(); ++i) scales[i] = grid.nearest(scales[i]);
+    const GroupParameters parameters{.scale = scale, .zero = at::zeros_like(scale)};
+    const Tensor found = fake_quant_weight(weight, parameters, format.scheme);
+    EXPECT_TRUE(at::equal(found, fake_quant_weight_reference(weight, parameters, format.scheme)))
+        << format.name;
+    const auto packed =
+        quantize_group_affine(to_floats(weight), 6, 128, format.scheme, to_floats(scale), {}, grid);
+    EXPECT_TRUE(at::equal(to_tensor(packed.dequantize(), {6, 128}), found)) << format.name;
+  }
 }
 
 TEST_P(FakeQuant, ActivationKernelEqualsReferenceAndFormat) {

@@ -8,6 +8,7 @@
 #include "base/sha256.h"
 #include "format/inspect.h"
 #include "format/rtn_checkpoint.h"
+#include "format/value_grid.h"
 #include "format/verify.h"
 #include "model/model_spec.h"
 
@@ -43,6 +44,15 @@ class PackedModel : public testing::Test {
     };
     const Status packed = write_rtn_checkpoint(root_ / "source", folder(),
                                                root_ / "decoded.safetensors", scheme, table);
+    ASSERT_TRUE(packed) << packed.error().message;
+  }
+
+  void pack_values(WeightFormat format) {
+    const auto scheme = [&](const std::string&) {
+      return LinearScheme{value_format(format)->scheme, {}};
+    };
+    const Status packed =
+        write_rtn_checkpoint(root_ / "source", folder(), root_ / "decoded.safetensors", scheme);
     ASSERT_TRUE(packed) << packed.error().message;
   }
 
@@ -144,6 +154,34 @@ TEST_F(Verify, DecodesAPackedEmbedding) {
   ASSERT_TRUE(report);
   EXPECT_TRUE(report->ok()) << verify_text(*report);
   EXPECT_EQ(report->linears_decoded, 15);
+}
+
+TEST_F(Verify, DecodesValueFormatsAndInspectCountsTheirBits) {
+  for (const auto& [format, bits] :
+       {std::pair{WeightFormat::nvfp4, 4.5 + 32.0 / (32 * 64)}, {WeightFormat::mxfp4, 4.25}}) {
+    pack_values(format);
+    const VerifyReport report = verify(real_file_system(), folder()).value();
+    EXPECT_TRUE(report.ok()) << verify_text(report);
+    EXPECT_EQ(report.linears_decoded, 14);
+    const Inspection inspection = inspect(real_file_system(), folder()).value();
+    EXPECT_EQ(inspection.problem, "");
+    ASSERT_EQ(inspection.linears.size(), 14U);
+    EXPECT_EQ(inspection.linears[0].out, 32);
+    EXPECT_EQ(inspection.linears[0].in, 64);
+    EXPECT_DOUBLE_EQ(inspection.linears[0].bits_per_weight(), bits);
+    EXPECT_THAT(inspection_text(inspection), HasSubstr(value_format(format)->name));
+  }
+}
+
+TEST_F(Verify, FindsANotANumberAmongCodes) {
+  pack_values(WeightFormat::fp8);
+  EXPECT_THAT(problems(), ElementsAre());
+  EXPECT_EQ(inspect(real_file_system(), folder()).value().linears[0].in, 64);
+  rewrite([](const std::string& name, std::vector<std::byte>& bytes) {
+    if (name == "model.layers.1.mlp.up_proj.weight") bytes[7] = std::byte{0x7F};
+    return true;
+  });
+  EXPECT_THAT(problems(), ElementsAre("packed/bad-code"));
 }
 
 TEST_F(Verify, SaysThatNoSumsAreRecorded) {

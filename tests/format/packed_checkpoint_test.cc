@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "format/rtn_checkpoint.h"
+#include "format/value_grid.h"
 
 namespace lowbit {
 namespace {
@@ -350,6 +351,136 @@ TEST(PackedCheckpoint, AcceptsANegativeScale) {
   const Result<GroupAffineWeight> weight = read_back(tensors, scheme);
   ASSERT_TRUE(weight) << weight.error().message;
   EXPECT_EQ(weight->scales[0], negative);
+}
+
+constexpr std::int64_t kWide = 128;  // nf4's groups divide it
+
+GroupAffineWeight some_values(WeightFormat format) {
+  std::vector<float> values;
+  for (std::int64_t i = 0; i < kOut * kWide; ++i) {
+    values.push_back(std::sin(static_cast<float>(i * i % 1013)) + .3F);
+  }
+  return round_to_nearest(values, kOut, kWide, value_format(format)->scheme, DType::bf16);
+}
+
+Result<GroupAffineWeight> values_back(const std::vector<OwnedTensor>& tensors,
+                                      WeightFormat format) {
+  return read_back(tensors, value_format(format)->scheme, kOut, kWide);
+}
+
+std::string value_error(const std::vector<OwnedTensor>& tensors, WeightFormat format) {
+  const Result<GroupAffineWeight> weight = values_back(tensors, format);
+  return weight ? "none" : weight.error().code;
+}
+
+class ValueCheckpoint : public testing::TestWithParam<WeightFormat> {};
+
+TEST_P(ValueCheckpoint, ReturnsWhatWasWritten) {
+  const GroupAffineWeight weight = some_values(GetParam());
+  const std::vector<OwnedTensor> tensors = tensors_of(weight);
+  std::size_t bytes = 0;
+  for (const OwnedTensor& tensor : tensors) bytes += tensor.bytes.size();
+  EXPECT_EQ(8 * static_cast<std::int64_t>(bytes), weight.stored_bits());
+  const Result<GroupAffineWeight> again = values_back(tensors, GetParam());
+  ASSERT_TRUE(again) << again.error().message;
+  expect_same(weight, *again);
+  EXPECT_EQ(again->global_scale, weight.global_scale);
+  EXPECT_EQ(again->dequantize(), weight.dequantize());
+}
+
+TEST_P(ValueCheckpoint, RowsAreThoseOfTheDecodedWeight) {
+  const GroupAffineWeight weight = some_values(GetParam());
+  const std::vector<float> expected = weight.dequantize();
+  const Checkpoint checkpoint = written(tensors_of(weight)).value();
+  const PackedRows rows =
+      PackedRows::open(checkpoint, "l", kOut, kWide, value_format(GetParam())->scheme).value();
+  std::vector<float> row(kWide);
+  for (std::int64_t o = 0; o < kOut; ++o) {
+    ASSERT_TRUE(rows.decode(o, row));
+    EXPECT_TRUE(std::equal(row.begin(), row.end(), expected.begin() + o * kWide));
+  }
+}
+
+TEST_P(ValueCheckpoint, RefusesAMissingTensorAndAnotherTypeOrShape) {
+  const std::vector<OwnedTensor> whole = tensors_of(some_values(GetParam()));
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    std::vector<OwnedTensor> tensors = whole;
+    tensors.erase(tensors.begin() + static_cast<std::ptrdiff_t>(i));
+    EXPECT_EQ(value_error(tensors, GetParam()), "packed/missing-tensor") << whole[i].name;
+    tensors = whole;
+    const std::size_t width = size_bytes(tensors[i].dtype);
+    tensors[i].dtype = width == 1 ? DType::i8 : width == 2 ? DType::i16 : DType::i32;
+    EXPECT_THAT(value_error(tensors, GetParam()), HasSubstr("/wrong-dtype")) << whole[i].name;
+    tensors = whole;
+    tensors[i].shape.push_back(1);
+    EXPECT_THAT(value_error(tensors, GetParam()), HasSubstr("/wrong-shape")) << whole[i].name;
+  }
+}
+
+TEST_P(ValueCheckpoint, RefusesRowsThatGroupsOrWordsDoNotDivide) {
+  const WeightScheme& scheme = value_format(GetParam())->scheme;
+  const Result<GroupAffineWeight> weight =
+      read_back(tensors_of(some_values(GetParam())), scheme, kOut, kWide + 2);
+  ASSERT_FALSE(weight);
+  EXPECT_EQ(weight.error().code, "packed/bad-config");
+}
+
+// Bytes of a scale that are zero, NaN, or, where the type has no sign, negative.
+TEST_P(ValueCheckpoint, RefusesScalesThatAreNone) {
+  const std::vector<OwnedTensor> whole = tensors_of(some_values(GetParam()));
+  for (const int byte : {0x00, 0x7F, 0xFF, 0x81}) {
+    std::vector<OwnedTensor> tensors = whole;
+    OwnedTensor& scales = named(tensors, "l.weight_scale");
+    const bool power = scales.dtype == DType::u8;
+    const bool narrow = size_bytes(scales.dtype) == 1;
+    const bool sound = power ? byte != 0xFF : byte == 0x81 && !narrow;
+    std::fill_n(scales.bytes.begin(), size_bytes(scales.dtype), static_cast<std::byte>(byte));
+    if (byte == 0x7F && !narrow) continue;  // a large number
+    EXPECT_EQ(value_error(tensors, GetParam()), sound ? "none" : "packed/bad-scale") << byte;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, ValueCheckpoint,
+                         testing::Values(WeightFormat::nvfp4, WeightFormat::mxfp4,
+                                         WeightFormat::nf4, WeightFormat::fp8),
+                         [](const auto& test) {
+                           return std::string(value_format(test.param)->name);
+                         });
+
+TEST(Nvfp4Checkpoint, HasAGlobalScaleAboveZero) {
+  for (const float bad : {0.0F, -1.0F, std::numeric_limits<float>::infinity()}) {
+    std::vector<OwnedTensor> tensors = tensors_of(some_values(WeightFormat::nvfp4));
+    std::memcpy(named(tensors, "l.weight_global_scale").bytes.data(), &bad, 4);
+    EXPECT_EQ(value_error(tensors, WeightFormat::nvfp4),
+              std::isinf(bad) ? "checkpoint/non-finite" : "packed/bad-scale");
+  }
+}
+
+// What others store there multiplies; the reciprocal divides.
+TEST(Nvfp4Checkpoint, StoresTheReciprocalOfTheScaleOfTheTensor) {
+  const GroupAffineWeight weight = some_values(WeightFormat::nvfp4);
+  const Checkpoint checkpoint = written(tensors_of(weight)).value();
+  const float stored = checkpoint.floats("l.weight_global_scale", {1}).value().front();
+  const std::vector<float> decoded = weight.dequantize();
+  const float largest = *std::max_element(decoded.begin(), decoded.end());
+  EXPECT_NEAR(448 * 6 / stored, largest, 1e-5);
+}
+
+TEST(Fp8Checkpoint, RefusesNaNAndNamesRowAndColumn) {
+  for (const int nan : {0x7F, 0xFF}) {
+    std::vector<OwnedTensor> tensors = tensors_of(some_values(WeightFormat::fp8));
+    named(tensors, "l.weight").bytes[5 * kWide + 7] = static_cast<std::byte>(nan);
+    const Result<GroupAffineWeight> weight = values_back(tensors, WeightFormat::fp8);
+    ASSERT_FALSE(weight);
+    EXPECT_EQ(weight.error().code, "packed/bad-code");
+    EXPECT_THAT(weight.error().message, HasSubstr("row 5, column 7"));
+    const Checkpoint checkpoint = written(tensors).value();
+    const WeightScheme& scheme = value_format(WeightFormat::fp8)->scheme;
+    const PackedRows rows = PackedRows::open(checkpoint, "l", kOut, kWide, scheme).value();
+    std::vector<float> row(kWide);
+    EXPECT_TRUE(rows.decode(4, row));
+    EXPECT_EQ(rows.decode(5, row).error().code, "packed/bad-code");
+  }
 }
 
 // A checkpoint with an input scale of these values.

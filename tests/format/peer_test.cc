@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "format/rtn_checkpoint.h"
+#include "format/value_grid.h"
 
 namespace lowbit {
 namespace {
@@ -51,6 +52,8 @@ TEST_P(Peer, LoadsWithTheSameWeightsAndLogits) {
   EXPECT_EQ(WEXITSTATUS(status), 0) << command;
 }
 
+LinearScheme values(WeightFormat format) { return {value_format(format)->scheme, {}}; }
+
 LinearScheme mixed(const std::string& linear) {
   if (linear.find(".layers.0.") != std::string::npos) return weights(4, 32, false);
   if (linear.find(".layers.3.") != std::string::npos) return weights(4, 256, false);
@@ -71,6 +74,17 @@ INSTANTIATE_TEST_SUITE_P(
                     PeerCase{"w8rowsym", [](auto&) { return weights(8, 0, true); }},
                     PeerCase{"w5rowasym", [](auto&) { return weights(5, 0, false); }},
                     PeerCase{"mixed", mixed},
+                    PeerCase{"nvfp4",
+                             [](auto&) { return values(WeightFormat::nvfp4); },
+                             {},
+                             "../shared/models/tiny-llama",
+                             "--bfloat16"},
+                    PeerCase{"mxfp4",
+                             [](auto&) { return values(WeightFormat::mxfp4); },
+                             {},
+                             "../shared/models/tiny-llama",
+                             "--bfloat16"},
+                    PeerCase{"fp8", [](auto&) { return values(WeightFormat::fp8); }},
                     PeerCase{"head", [](auto&) { return weights(4, 16, false); }, eight_bit_head,
                              "tests/data/models/llama2"},
                     // transformers does not load a packed embedding; the package decodes it.

@@ -4,6 +4,7 @@
 #include "format/packed_checkpoint.h"
 #include "format/target_pattern.h"
 #include "format/target_writer.h"
+#include "format/value_grid.h"
 
 namespace lowbit {
 namespace {
@@ -190,6 +191,74 @@ TEST(QuantizationConfig, WritesEmbeddingAndHeadByName) {
   const QuantizationMap again =
       QuantizationMap::read(config, {"lm_head"}, "model.embed_tokens").value();
   EXPECT_EQ(again.schemes(), map.schemes());
+}
+
+TEST(QuantizationConfig, WritesValueFormatsAsOthersHaveThem) {
+  struct Written {
+    WeightFormat format;
+    const char *name, *strategy;
+  };
+  for (const Written& expected :
+       {Written{WeightFormat::nvfp4, "nvfp4-pack-quantized", "tensor_group"},
+        {WeightFormat::mxfp4, "mxfp4-pack-quantized", "group"},
+        {WeightFormat::fp8, "float-quantized", "channel"},
+        {WeightFormat::nf4, "lowbit-nf4-pack-quantized", "group"}}) {
+    QuantizationMap map;
+    const WeightScheme& scheme = value_format(expected.format)->scheme;
+    map.set(kLinears[0], {scheme, {}});
+    const OrderedJson config = {{"quantization_config", map.quantization_config(kLinears)}};
+    const OrderedJson& written = config["quantization_config"];
+    EXPECT_EQ(written["format"], expected.name);
+    const OrderedJson& group = written["config_groups"]["group_0"];
+    EXPECT_EQ(group["format"], expected.name);
+    EXPECT_EQ(group["weights"]["type"], "float");
+    EXPECT_EQ(group["weights"]["num_bits"], scheme.bits);
+    EXPECT_EQ(group["weights"]["strategy"], expected.strategy);
+    const Result<QuantizationMap> again = QuantizationMap::read(config, kLinears);
+    ASSERT_TRUE(again.ok()) << again.error().message;
+    EXPECT_EQ(again->schemes(), map.schemes());
+  }
+}
+
+TEST(QuantizationConfig, SeveralFormatsAreMixed) {
+  QuantizationMap map;
+  map.set(kLinears[0], {value_format(WeightFormat::mxfp4)->scheme, {}});
+  map.set("lm_head", {{8, 32, false}, {}});
+  const OrderedJson config = {{"quantization_config", map.quantization_config(kLinears)}};
+  EXPECT_EQ(config["quantization_config"]["format"], "mixed-precision");
+  EXPECT_EQ(QuantizationMap::read(config, kLinears).value().schemes(), map.schemes());
+}
+
+// Others would skip a transform of ours: such a group has a format that they refuse.
+TEST(QuantizationConfig, AValueFormatWithATransformOfOursIsOurs) {
+  QuantizationMap map;
+  map.set(kLinears[0],
+          {value_format(WeightFormat::nvfp4)->scheme, {}, InputTransform{.hadamard = 12}});
+  const OrderedJson config = {{"quantization_config", map.quantization_config(kLinears)}};
+  EXPECT_EQ(config["quantization_config"]["config_groups"]["group_0"]["format"],
+            "lowbit-nvfp4-pack-quantized");
+  EXPECT_EQ(QuantizationMap::read(config, kLinears).value().schemes(), map.schemes());
+}
+
+TEST(QuantizationConfig, RefusesAValueFormatThatIsAnother) {
+  QuantizationMap map;
+  map.set(kLinears[0], {value_format(WeightFormat::nvfp4)->scheme, {}});
+  const OrderedJson sound = {{"quantization_config", map.quantization_config(kLinears)}};
+  for (const auto& [pointer, value] :
+       {std::pair{"weights/group_size", "32"},
+        {"weights/num_bits", "8"},
+        {"weights/symmetric", "false"},
+        {"weights/strategy", R"("group")"},
+        {"weights/type", R"("int")"},
+        {"format", R"("nf4-pack-quantized")"},
+        {"format", R"("mxfp8-quantized")"},
+        {"input_activations", R"({"num_bits": 4, "type": "float", "dynamic": "local"})"}}) {
+    OrderedJson config = sound;
+    config["quantization_config"]
+          [OrderedJson::json_pointer(std::string("/config_groups/group_0/") + pointer)] =
+              parsed(value);
+    EXPECT_EQ(error_code(config), "packed/unsupported-method") << pointer << " = " << value;
+  }
 }
 
 TEST(TargetPattern, MeansWhatPythonsMatchMeans) {

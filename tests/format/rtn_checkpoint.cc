@@ -4,6 +4,7 @@
 #include <cmath>
 #include <deque>
 
+#include "format/value_grid.h"
 #include "model/model_spec.h"
 
 namespace lowbit {
@@ -33,6 +34,18 @@ std::vector<std::pair<LinearSpec, LinearScheme>> schemes_of(const ModelSpec& spe
 GroupAffineWeight round_to_nearest(const std::vector<float>& weight, std::int64_t out,
                                    std::int64_t in, const WeightScheme& scheme, DType scale_type) {
   const std::int64_t group = scheme.group_size == 0 ? in : scheme.group_size;
+  if (const ValueFormat* format = value_format(scheme.format)) {
+    const auto less = [](float a, float b) { return std::abs(a) < std::abs(b); };
+    std::vector<float> scales;
+    for (auto first = weight.begin(); first != weight.end(); first += group) {
+      const float reach = std::abs(*std::max_element(first, first + group, less));
+      scales.push_back(reach / format->grid().largest());
+    }
+    const float reach = std::abs(*std::max_element(weight.begin(), weight.end(), less));
+    return quantize_group_affine(
+        weight, out, in, scheme, scales, {},
+        {scale_type_of(scheme.format, scales), global_scale_of(scheme.format, reach)});
+  }
   const auto levels = static_cast<float>((1 << scheme.bits) - 1);
   std::vector<float> scales;
   std::vector<float> zeros;

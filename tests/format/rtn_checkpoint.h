@@ -13,7 +13,8 @@ namespace lowbit {
 
 using SchemeOf = std::function<LinearScheme(const std::string& linear)>;
 
-// Min-max ranges, widened to contain 0; symmetric: max|w| / (2^(bits-1) - 1/2).
+// Min-max ranges, widened to contain 0; symmetric: max|w| / (2^(bits-1) - 1/2); value formats:
+// max|w| over the largest value. `scale_type` is of integers.
 GroupAffineWeight round_to_nearest(const std::vector<float>& weight, std::int64_t out,
                                    std::int64_t in, const WeightScheme& scheme, DType scale_type);
 

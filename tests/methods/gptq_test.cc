@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "format/value_grid.h"
 #include "methods/random_layer.h"
 #include "methods/range.h"
 
@@ -175,6 +176,22 @@ TEST(Gptq, LosesLessThanNearestAndAFactorOfTheHessianChangesNothing) {
   }
 }
 
+TEST(Gptq, LosesLessThanNearestInValueFormats) {
+  const Layer layer = random_layer(24, 320);
+  for (const ValueFormat& format : value_formats()) {
+    const WeightScheme& scheme = format.scheme;
+    const GroupParameters grid = choose_range(RangeMethod::min_max, layer.weight, scheme, {});
+    const Tensor nearest = fake_quant_weight(layer.weight, grid, scheme);
+    const double before = output_error(layer.weight, nearest, layer.inputs);
+    for (const GptqOptions& options : {GptqOptions{}, GptqOptions{.polish = 2}}) {
+      const auto solved = gptq(layer.weight, {layer.hessian()}, grid, scheme, options, no_range);
+      EXPECT_EQ(solved.parameters.global_scale, grid.global_scale);
+      const double after = output_error(layer.weight, rounded(solved, scheme), layer.inputs);
+      EXPECT_LT(after, 0.7 * before) << format.name;
+    }
+  }
+}
+
 // The sheets' steps with whole matrices in double: round a column, put its error and its share of
 // the drift on all that follow.
 Tensor column_by_column(const Layer& layer, const GroupParameters& grid, const WeightScheme& scheme,
@@ -206,17 +223,20 @@ Tensor column_by_column(const Layer& layer, const GroupParameters& grid, const W
 
 TEST(Gptq, EqualsTheReferenceThatRoundsColumnByColumn) {
   const Layer layer = random_layer(12, 320);  // more than two runs of columns
-  const WeightScheme scheme{.bits = 4, .group_size = 32};
-  const GroupParameters grid = min_max_range(layer.weight, scheme);
-  for (const GptqOptions& options :
-       {GptqOptions{}, GptqOptions{.asymmetry = 1}, GptqOptions{.first_order = 0.1},
-        GptqOptions{.asymmetry = 0.5, .first_order = 0.2, .run_columns = 37}}) {
-    const Tensor expected = column_by_column(layer, grid, scheme, options);
-    const auto solved = gptq(layer.weight, layer.statistics(), grid, scheme, options, no_range);
-    // A value at the border of two codes may fall either way in float32, and moves what follows it.
-    const double others =
-        (rounded(solved, scheme) - expected).abs().gt(0).to(at::kFloat).mean().item<double>();
-    EXPECT_LT(others, 0.01) << options.asymmetry << ", " << options.first_order;
+  for (const WeightScheme& scheme :
+       {WeightScheme{.bits = 4, .group_size = 32}, value_format(WeightFormat::nvfp4)->scheme}) {
+    const GroupParameters grid = choose_range(RangeMethod::min_max, layer.weight, scheme, {});
+    for (const GptqOptions& options :
+         {GptqOptions{}, GptqOptions{.asymmetry = 1}, GptqOptions{.first_order = 0.1},
+          GptqOptions{.asymmetry = 0.5, .first_order = 0.2, .run_columns = 37}}) {
+      const Tensor expected = column_by_column(layer, grid, scheme, options);
+      const auto solved = gptq(layer.weight, layer.statistics(), grid, scheme, options, no_range);
+      // A value at the border of two codes may fall either way in float32, and moves what follows
+      // it.
+      const double others =
+          (rounded(solved, scheme) - expected).abs().gt(0).to(at::kFloat).mean().item<double>();
+      EXPECT_LT(others, 0.01) << options.asymmetry << ", " << options.first_order;
+    }
   }
 }
 

@@ -239,19 +239,67 @@ const Run kGptaq{.settings = {"learn.epochs=0", "rotate=hadamard", "solve=gptaq"
                               "solve.asymmetry=0.5", "solve.polish=1",
                               "solve.token_weights=attention"}};
 
-TEST(Quantize, KilledWhereASolverSeesTheFloatStreamEndsWithTheSameBytes) {
+void expect_same_bytes_after_kills(const Run& how) {
   const TemporaryFolder temporary;
   FaultyFileSystem counting;
-  const auto whole = run(counting, temporary.path() / "whole", kGptaq);
+  const auto whole = run(counting, temporary.path() / "whole", how);
   ASSERT_TRUE(whole.ok()) << whole.error().message;
   const Folder expected = contents(temporary.path() / "whole");
   for (const int part : {2, 3, 4}) {
     const Path output = temporary.path() / "killed";
     std::filesystem::remove_all(output);
     FaultyFileSystem files({.kind = FaultKind::kill, .at = counting.operations() * part / 5});
-    EXPECT_THROW((void)run(files, output, kGptaq), Killed);
-    ASSERT_TRUE(run(real_file_system(), output, kGptaq).ok());
+    EXPECT_THROW((void)run(files, output, how), Killed);
+    ASSERT_TRUE(run(real_file_system(), output, how).ok());
     EXPECT_TRUE(contents(output) == expected) << "killed after " << part << " fifths";
+  }
+}
+
+TEST(Quantize, KilledWhereASolverSeesTheFloatStreamEndsWithTheSameBytes) {
+  expect_same_bytes_after_kills(kGptaq);
+}
+
+Run of_format(const std::string& format, std::vector<std::string> settings = {}) {
+  settings.insert(settings.begin(),
+                  {"scheme.weights.format=" + format, "scheme.activations.bits=16"});
+  return {.settings = std::move(settings), .learns = false};
+}
+
+TEST(Quantize, KilledInAValueFormatEndsWithTheSameBytes) {
+  expect_same_bytes_after_kills(of_format(
+      "nvfp4", {"smooth=awq", "rotate=hadamard", "range=importance-search", "solve=gptq"}));
+}
+
+TEST(Quantize, LinearsThatShareAnInputShareTheScaleOfTheTensor) {
+  const TemporaryFolder temporary;
+  const Path output = temporary.path() / "out";
+  ASSERT_TRUE(run(real_file_system(), output, of_format("nvfp4")).ok());
+  EXPECT_TRUE(verify(real_file_system(), output).value().ok());
+  const Checkpoint checkpoint = Checkpoint::open(real_file_system(), output).value();
+  const auto scale = [&](const std::string& linear) {
+    const std::string name = "model.layers.0." + linear + ".weight_global_scale";
+    return checkpoint.floats(name, {1}).value().front();
+  };
+  EXPECT_EQ(scale("self_attn.q_proj"), scale("self_attn.k_proj"));
+  EXPECT_EQ(scale("self_attn.q_proj"), scale("self_attn.v_proj"));
+  EXPECT_EQ(scale("mlp.gate_proj"), scale("mlp.up_proj"));
+  EXPECT_NE(scale("self_attn.q_proj"), scale("self_attn.o_proj"));
+}
+
+// On the text that the solver saw: the packed block is the one that passes left.
+TEST(Quantize, SolvedCodesOfAValueFormatLoseLess) {
+  const TemporaryFolder temporary;
+  for (const std::string format : {"nvfp4", "fp8"}) {
+    const auto error = [&](const std::string& solve) {
+      auto how = of_format(format, {"solve=" + solve});
+      how.validates = false;
+      const auto report = run(real_file_system(), temporary.path() / (format + solve), how);
+      EXPECT_TRUE(report.ok()) << report.error().message;
+      return report.ok() ? report->blocks.front().mse_after : 0.0;
+    };
+    const double nearest = error("nearest");
+    EXPECT_GT(nearest, 0);
+    EXPECT_LT(error("gptq"), nearest) << format;
   }
 }
 

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "format/value_grid.h"
+
 namespace lowbit {
 namespace {
 
@@ -178,6 +180,78 @@ TEST(ChooseRange, OfALargeWeightIsThatOfItsRows) {
     const GroupParameters last = choose_range(method, weight.slice(0, 70), scheme, {});
     EXPECT_TRUE(at::equal(p.scale.slice(0, 70), last.scale));
     EXPECT_TRUE(at::equal(p.zero.slice(0, 70), last.zero));
+  }
+}
+
+double mean_error(const Tensor& weight, const GroupParameters& p, const WeightScheme& scheme) {
+  return (fake_quant_weight(weight, p, scheme) - weight).square().mean().item<double>();
+}
+
+TEST(ValueRange, ScalesLieOnTheGridOfTheFormatAndMeetTheLargestValue) {
+  at::manual_seed(9);
+  const Tensor weight = at::randn({8, 256});
+  for (const ValueFormat& format : value_formats()) {
+    SCOPED_TRACE(format.name);
+    const GroupParameters p = choose_range(RangeMethod::min_max, weight, format.scheme, {});
+    const DType type = format.scale_type == DType::bf16 ? DType::f32 : format.scale_type;
+    const ScaleGrid grid(type, p.global_scale);
+    const float* scale = p.scale.data_ptr<float>();
+    for (std::int64_t i = 0; i < p.scale.numel(); ++i) EXPECT_EQ(grid.nearest(scale[i]), scale[i]);
+    const Tensor reach = weight.view({8, p.scale.size(1), -1}).abs().amax(2);
+    const Tensor codes = reach / p.scale / format.grid().largest();
+    const bool powers = type == DType::u8;
+    EXPECT_GE(codes.min().item<double>(), powers ? 0.5 : 0.94);
+    EXPECT_LE(codes.max().item<double>(), powers ? 2.0 : 1.07);
+  }
+}
+
+TEST(ValueRange, OfPowersOfTwoTakesTheBetterOfTheRules) {
+  at::manual_seed(10);
+  const Tensor weight = at::randn({64, 1024});
+  const WeightScheme& scheme = value_format(WeightFormat::mxfp4)->scheme;
+  const GroupParameters p = choose_range(RangeMethod::min_max, weight, scheme, {});
+  const Tensor reach = weight.view({64, 32, 32}).abs().amax(2);
+  const Tensor low = reach / std::get<0>(at::frexp(reach)) / 8;  // the floor rule: reach / low >= 4
+  for (const double from : {8.0, 7.0, 6.0}) {  // floor, compressed-tensors, ceiling
+    GroupParameters rule = p;
+    rule.scale = at::where((reach / low).gt(from), 2 * low, low);
+    EXPECT_LT(mean_error(weight, p, scheme), 0.999 * mean_error(weight, rule, scheme)) << from;
+  }
+  const GroupParameters scaled = choose_range(RangeMethod::min_max, weight * 0.125, scheme, {});
+  EXPECT_TRUE(at::equal(scaled.scale, p.scale * 0.125));
+}
+
+TEST(ValueRange, ASearchLosesLessAndGoesByTheImportance) {
+  at::manual_seed(11);
+  const Tensor weight = at::randn({16, 512});
+  const Tensor importance = at::rand({512}).pow(4);
+  const auto weighted = [&](const GroupParameters& p, const WeightScheme& scheme) {
+    const Tensor error = fake_quant_weight(weight, p, scheme) - weight;
+    return (error.square() * importance).mean().item<double>();
+  };
+  for (const ValueFormat& format : value_formats()) {
+    SCOPED_TRACE(format.name);
+    const auto by = [&](RangeMethod method) {
+      return choose_range(method, weight, format.scheme, importance);
+    };
+    const GroupParameters full = by(RangeMethod::min_max), plain = by(RangeMethod::mse_search),
+                          searched = by(RangeMethod::importance_search);
+    EXPECT_LE(mean_error(weight, plain, format.scheme), mean_error(weight, full, format.scheme));
+    EXPECT_LT(weighted(searched, format.scheme), weighted(plain, format.scheme));
+  }
+  // Four Over Six alone: 0.00756 (float-formats sheet).
+  const WeightScheme& nvfp4 = value_format(WeightFormat::nvfp4)->scheme;
+  const Tensor much = at::randn({64, 1024});
+  EXPECT_LT(mean_error(much, choose_range(RangeMethod::mse_search, much, nvfp4, {}), nvfp4),
+            .00756);
+}
+
+TEST(ValueRange, GroupsOfZerosStayZero) {
+  for (const ValueFormat& format : value_formats()) {
+    const Tensor weight = at::zeros({2, 128});
+    const GroupParameters p = choose_range(RangeMethod::mse_search, weight, format.scheme, {});
+    EXPECT_TRUE(at::equal(fake_quant_weight(weight, p, format.scheme), weight));
+    EXPECT_TRUE(p.scale.gt(0).all().item<bool>());
   }
 }
 

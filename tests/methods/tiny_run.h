@@ -46,6 +46,7 @@ struct Run {
   std::string model = "llama2";
   int text_seed = 1;
   bool restart = false;
+  bool learns = true;     // false: without the recipe's learn pass
   bool validates = true;  // false: no validation windows, so the training windows serve
 };
 
@@ -57,6 +58,7 @@ inline Result<QuantizeReport> run(FileSystem& files, const Path& output, const R
   for (const std::string& setting : how.settings) {
     if (auto status = set_recipe_key(*recipe, setting); !status) return status.error();
   }
+  if (!how.learns) recipe->learn.clear();
   auto plan = make_plan(*checkpoint, *recipe, {});
   if (!plan) return plan.error();
   QuantizeOptions options;

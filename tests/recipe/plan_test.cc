@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "format/value_grid.h"
 #include "recipe/estimate.h"
 #include "recipe/llama_folder.h"
 
@@ -241,6 +242,50 @@ TEST(Plan, RefusesToTrainWhatOverwritesEachOther) {
   EXPECT_EQ(make_plan(folder.open(), recipe, {}).error().code, "plan/learn-conflict");
   recipe.learn[0].weight_rate = 0;
   EXPECT_TRUE(make_plan(folder.open(), recipe, {}).ok());
+}
+
+TEST(Plan, GivesEveryLinearTheSchemeOfAValueFormat) {
+  const LlamaFolder folder({.blocks = 1, .hidden = 128, .ffn = 256});
+  for (const ValueFormat& format : value_formats()) {
+    const Plan plan = plan_of(folder, recipe_of("rtn-" + std::string(format.name)));
+    for (const PlannedLinear& planned : plan.blocks[0].linears) {
+      EXPECT_EQ(planned.scheme.weight, format.scheme);
+    }
+    EXPECT_THAT(plan.notices, ElementsAre());
+  }
+  EXPECT_NEAR(plan_of(folder, recipe_of("rtn-mxfp4")).bits_per_weight, 4.25, 1e-9);
+}
+
+TEST(Plan, RefusesARowThatAValueFormatDoesNotDivide) {
+  const LlamaFolder folder({.blocks = 1, .hidden = 48, .ffn = 64});
+  EXPECT_TRUE(make_plan(folder.open(), recipe_of("rtn-nvfp4"), {}).ok());
+  const Result<Plan> plan = make_plan(folder.open(), recipe_of("rtn-mxfp4"), {});
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(plan.error().code, "plan/group-size");
+  EXPECT_THAT(plan.error().message, AllOf(HasSubstr("48"), HasSubstr("32"), HasSubstr("q_proj")));
+}
+
+TEST(Plan, RefusesWhatIsThereForIntegersAlone) {
+  const LlamaFolder folder({.blocks = 1, .hidden = 128, .ffn = 128});
+  for (const char* setting :
+       {"scheme.weights.bits=3", "scheme.weights.group_size=32", "scheme.weights.symmetric=false",
+        "scheme.activations.bits=8", "allocate=kurtosis-groups", "range=percentile", "range=hqq",
+        "tune=end-to-end"}) {
+    Recipe recipe = recipe_of("rtn-nvfp4");
+    ASSERT_TRUE(set_recipe_key(recipe, setting)) << setting;
+    const Result<Plan> plan = make_plan(folder.open(), recipe, {});
+    ASSERT_FALSE(plan.ok()) << setting;
+    EXPECT_EQ(plan.error().code, "plan/value-format") << setting;
+    EXPECT_THAT(plan.error().message, HasSubstr("nvfp4")) << setting;
+  }
+  Recipe learning = recipe_of("frm-w4a16");
+  ASSERT_TRUE(set_recipe_key(learning, "scheme.weights.format=nf4"));
+  EXPECT_EQ(make_plan(folder.open(), learning, {}).error().code, "plan/value-format");
+  Recipe solving = recipe_of("rtn-nvfp4");
+  ASSERT_TRUE(set_recipe_key(solving, "solve=gptq"));
+  EXPECT_TRUE(make_plan(folder.open(), solving, {}).ok());
+  ASSERT_TRUE(set_recipe_key(solving, "solve.refit=1"));
+  EXPECT_EQ(make_plan(folder.open(), solving, {}).error().code, "plan/value-format");
 }
 
 TEST(Plan, RefusesIntegerActivationsOfAFloatHead) {

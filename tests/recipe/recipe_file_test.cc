@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "format/value_grid.h"
 #include "recipe/recipe.h"
 
 namespace lowbit {
@@ -81,6 +82,23 @@ head = { bits = 8, activation_bits = 8 }
   EXPECT_EQ(recipe.embedding, (WeightScheme{4, 32, true}));
   EXPECT_EQ(recipe.head, (WeightScheme{8, 128, false}));
   EXPECT_EQ(recipe.head_activation_bits, 8);
+}
+
+TEST(RecipeFile, AValueFormatBringsItsBitsAndGroups) {
+  const auto with = [](const std::string& weights) {
+    return parse_recipe("name = \"x\"\n[scheme]\nweights = { " + weights + " }\n", "x.toml");
+  };
+  for (const ValueFormat& format : value_formats()) {
+    const Result<Recipe> recipe = with("format = \"" + std::string(format.name) + "\"");
+    ASSERT_TRUE(recipe.ok()) << recipe.error().message;
+    EXPECT_EQ(recipe->weights, format.scheme);
+  }
+  EXPECT_EQ(with("format = \"integer\", bits = 3").value().weights.bits, 3);
+  EXPECT_EQ(with("format = \"integer\"").error().code, "recipe/missing-key");
+  const Result<Recipe> unknown = with("format = \"fp5\"");
+  ASSERT_FALSE(unknown.ok());
+  EXPECT_EQ(unknown.error().code, "recipe/bad-value");
+  EXPECT_THAT(unknown.error().message, HasSubstr("nvfp4"));
 }
 
 TEST(RecipeFile, KeepsKeysAndValuesInFloat16UnlessToldOtherwise) {

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <random>
 
+#include "format/value_grid.h"
 #include "kernels/hadamard.h"
 #include "runtime/altered_model.h"
 #include "runtime/generate.h"
@@ -18,15 +19,25 @@ namespace {
 GroupAffineWeight rounded(std::span<const float> weight, std::int64_t out, std::int64_t in,
                           const WeightScheme& scheme) {
   const float top = static_cast<float>((1 << scheme.bits) - 1);
+  const ValueGrid* grid = value_grid(scheme.format);
+  const std::int64_t size = scheme.group_size == 0 ? in : scheme.group_size;
   std::vector<float> scales, zeros;
-  for (std::int64_t at = 0; at < out * in; at += scheme.group_size) {
-    const auto group =
-        weight.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(scheme.group_size));
+  for (std::int64_t at = 0; at < out * in; at += size) {
+    const auto group = weight.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(size));
     const auto [low, high] = std::minmax_element(group.begin(), group.end());
+    if (grid != nullptr) {
+      scales.push_back(std::max(*high, -*low) / grid->largest());
+      continue;
+    }
     scales.push_back((*high - *low) / top);
     zeros.push_back(-*low / scales.back());
   }
-  return quantize_group_affine(weight, out, in, scheme, scales, zeros, DType::bf16);
+  if (grid == nullptr) {
+    return quantize_group_affine(weight, out, in, scheme, scales, zeros, DType::bf16);
+  }
+  return quantize_group_affine(
+      weight, out, in, scheme, scales, zeros,
+      {scale_type_of(scheme.format, scales), global_scale_of(scheme.format, 4)});  // any will do
 }
 
 std::vector<const LinearSpec*> linears_of(const std::vector<BlockSpec>& blocks) {
@@ -88,6 +99,19 @@ TEST(PackedModel, WeightOnlyEqualsTheDecodedWeights) {
   EXPECT_LT(test::largest_difference(packed, decoded), 1e-4);  // the order of sums
   const auto source = test::read_golden(test::model_folder("qwen2") / "golden.safetensors");
   EXPECT_GT(test::largest_difference(packed, source.logits), 0.01) << "nothing was quantized";
+}
+
+TEST(PackedModel, OfAValueFormatEqualsTheDecodedWeights) {
+  const auto tokens = some_tokens();
+  for (const WeightFormat format : {WeightFormat::nvfp4, WeightFormat::fp8}) {
+    for (const bool turned : {false, true}) {
+      PackedPair pair;
+      fill(pair, {value_format(format)->scheme, {.bits = 16}}, turned);
+      const auto packed = test::logits_of(test::open_model(pair.packed.write()), tokens);
+      const auto decoded = test::logits_of(test::open_model(pair.decoded.write()), tokens);
+      EXPECT_LT(test::largest_difference(packed, decoded), 1e-4) << value_format(format)->name;
+    }
+  }
 }
 
 TEST(PackedModel, QuantizedActivationsStayNearTheFloatOnes) {

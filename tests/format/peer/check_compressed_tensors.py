@@ -1,13 +1,15 @@
 """Loads a packed checkpoint of ours with transformers and compressed-tensors and compares.
 
     check_compressed_tensors.py PACKED_FOLDER REFERENCE.safetensors [--source FLOAT_FOLDER]
-                                [--without-loading]
+                                [--without-loading] [--bfloat16]
 
 REFERENCE holds any of: `input_ids` and `logits` (float32, from our runtime); decoded weights,
 float32, under their names in the float model, which must be equal to the last bit. With --source
 the logits are also compared with those of the float model that holds these weights. With
 --without-loading the weights alone are compared, decoded by compressed-tensors module by module:
-transformers 5.17 does not load a packed embedding.
+transformers 5.17 does not load a packed embedding. With --bfloat16 all is
+done in that type, the reference weights rounded to it: so the package decodes 4-bit floats,
+whatever the type asked for.
 Exit status: 0 equal, 1 different, 77 packages missing (skipped).
 """
 
@@ -30,11 +32,11 @@ except ImportError as error:
 LOGIT_TOLERANCE = 2e-3
 
 
-def load_packed(folder, decoded):
-    # float32: the weights decode exactly, and products are compared without 16-bit noise. As it
+def load_packed(folder, decoded, dtype):
+    # In float32 the weights decode exactly, and products are compared without 16-bit noise. As it
     # comes the model keeps its linears packed and decodes them in each forward; `decoded` asks for
     # plain weights at loading, so that they can be looked at. Both must give the same values.
-    options = {"dtype": torch.float32}
+    options = {"dtype": dtype}
     if decoded:
         try:
             options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
@@ -60,7 +62,7 @@ def compare_weights(model, decoded):
 
 def decode_by_package(folder):
     # Parts of the package that move between its versions; the other checks do without them.
-    from compressed_tensors.compressors import PackedQuantizationCompressor
+    from compressed_tensors.compressors import BaseCompressor
     from compressed_tensors.quantization import QuantizationConfig
     from compressed_tensors.utils.match import match_named_modules
 
@@ -74,7 +76,8 @@ def decode_by_package(folder):
             parts = {key.rsplit(".", 1)[1]: stored[key] for key in stored
                      if key.startswith(f"{name}.weight")}
             parts["weight_scale"] = parts["weight_scale"].float()
-            weight = PackedQuantizationCompressor.decompress(parts, scheme)["weight"]
+            compressor = BaseCompressor.get_value_from_registry(scheme.format)
+            weight = compressor.decompress(parts, scheme)["weight"]
             module.weight = torch.nn.Parameter(weight, requires_grad=False)
     return model
 
@@ -93,6 +96,7 @@ def main():
     parser.add_argument("reference", type=pathlib.Path)
     parser.add_argument("--source", type=pathlib.Path)
     parser.add_argument("--without-loading", action="store_true")
+    parser.add_argument("--bfloat16", action="store_true")
     arguments = parser.parse_args()
     print(f"transformers {transformers.__version__}, compressed-tensors "
           f"{compressed_tensors.__version__}, torch {torch.__version__}")
@@ -101,14 +105,17 @@ def main():
     reference = load_file(arguments.reference)
     input_ids = reference.pop("input_ids", None)
     logits = reference.pop("logits", None)
+    dtype = torch.bfloat16 if arguments.bfloat16 else torch.float32
+    if arguments.bfloat16:
+        reference = {name: weight.bfloat16().float() for name, weight in reference.items()}
     if arguments.without_loading:
         sys.exit(0 if compare_weights(decode_by_package(arguments.packed), reference) else 1)
-    equal = compare_weights(load_packed(arguments.packed, decoded=True), reference)
-    model = load_packed(arguments.packed, decoded=False)
+    equal = compare_weights(load_packed(arguments.packed, True, dtype), reference)
+    model = load_packed(arguments.packed, False, dtype)
     if logits is not None:
         equal &= compare_logits(model, input_ids.long(), logits, "the file's")
     if arguments.source is not None:
-        source = AutoModelForCausalLM.from_pretrained(arguments.source, dtype=torch.float32).eval()
+        source = AutoModelForCausalLM.from_pretrained(arguments.source, dtype=dtype).eval()
         missing = source.load_state_dict(reference, strict=False).unexpected_keys
         if missing:
             print(f"not in the source model: {missing}")
