@@ -1,6 +1,8 @@
 #include "format/value_grid.h"
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -66,6 +68,7 @@ ValueGrid::ValueGrid(std::vector<float> by_code, Ties ties) : by_code_(std::move
     const bool goes_up = ties == Ties::even_code && codes_[i] % 2 != 0;
     boundaries_.push_back(goes_up ? std::nextafter(middle, values_[i]) : middle);
   }
+  boundaries_.resize(std::bit_ceil(values_.size()) - 1, std::numeric_limits<float>::infinity());
 }
 
 const ValueGrid& e2m1_grid() {

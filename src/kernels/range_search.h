@@ -22,8 +22,7 @@ struct RangeSearch {
 
 // For groups [begin, end) of `weight`: scale and zero hold the full range's values on entry (zero
 // integral) and the best ones on return: least sum importance_j (w'_j - w_j)^2 over scale * r and
-// zero + {-reach .. reach} within the codes. Ties keep what comes first, the full
-// range before all.
+// zero + {-reach .. reach} within the codes. Ties keep what comes first, the full range before all.
 void search_range(const RangeSearch& how, std::int64_t begin, std::int64_t end,
                   const float* weight,      // [rows, groups_per_row * group_size]
                   const float* importance,  // [groups_per_row * group_size]

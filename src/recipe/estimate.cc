@@ -237,8 +237,11 @@ void estimate_memory(Plan& plan, const PlanOptions& options) {
 }
 
 // Of one thread.
-double range_seconds_per_weight(RangeMethod range) {
-  switch (range) {
+double range_seconds_per_weight(const Recipe& recipe) {
+  if (recipe.weights.format != WeightFormat::integer && recipe.range != RangeMethod::min_max) {
+    return (recipe.weights.bits == 8 ? 5 : 2) / kSearchedWeightsPerThread;
+  }
+  switch (recipe.range) {
     case RangeMethod::min_max:
       break;  // within the rounding
     case RangeMethod::importance_search:
@@ -267,7 +270,7 @@ void estimate_time(Plan& plan) {
     plan.seconds += static_cast<double>(table.linear.out * table.linear.in) /
                     (kSearchedWeightsPerThread * threads);
   }
-  plan.seconds += weights * range_seconds_per_weight(plan.recipe.range) / threads;
+  plan.seconds += weights * range_seconds_per_weight(plan.recipe) / threads;
   if (!plan.recipe.needs_calibration()) return;
 
   const CalibrationSpec& text = plan.recipe.calibration;
