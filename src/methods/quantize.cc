@@ -1,6 +1,7 @@
 #include "methods/quantize.h"
 
 #include "calib/pipeline.h"
+#include "methods/bias.h"
 #include "methods/clip.h"
 #include "methods/learn_block.h"
 #include "methods/range.h"
@@ -34,9 +35,12 @@ Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
   passes.block.push_back(range_pass(recipe.range));
   if (recipe.may_be_static()) passes.block.push_back(static_range_pass());
   if (recipe.searches_clips()) passes.block.push_back(clip_pass());
+  const BiasCorrection bias = bias_correction();
+  if (recipe.corrects_biases()) passes.block.push_back(bias.measure);
   if (recipe.solve.method != SolveMethod::nearest)
     passes.block.push_back(solve_pass(recipe.solve, recipe.range));
-  passes.teacher_inputs = recipe.solve.needs_teacher_inputs();
+  if (recipe.corrects_biases()) passes.block.push_back(bias.correct);
+  passes.teacher_inputs = recipe.needs_teacher_inputs();
   for (const LearnSpec& learn : recipe.learn) passes.block.push_back(learn_pass(learn));
   if (recipe.tune.method != TuneMethod::none) passes.model = tune_pass(recipe.tune);
   return run_pipeline(checkpoint, plan, windows, options, passes);

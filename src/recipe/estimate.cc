@@ -134,7 +134,7 @@ Status estimate_output(Plan& plan, const Checkpoint& checkpoint) {
 // Two, the teacher's and the student's, and the teacher's inputs where passes ask for them.
 std::uint64_t streams_bytes(const Plan& plan) {
   const CalibrationSpec& text = plan.recipe.calibration;
-  const std::int64_t third = plan.recipe.solve.needs_teacher_inputs() ? text.windows : 0;
+  const std::int64_t third = plan.recipe.needs_teacher_inputs() ? text.windows : 0;
   return static_cast<std::uint64_t>(2 * (text.windows + text.validation_windows) + third) *
          static_cast<std::uint64_t>(text.length) * static_cast<std::uint64_t>(plan.model.hidden) *
          kFloatBytes;
@@ -296,6 +296,7 @@ void estimate_time(Plan& plan) {
     flops += 2.0 * seen * length * static_cast<double>(plan.model.blocks) *
              (3 * width * width + inner * inner);
   }
+  if (plan.recipe.corrects_biases()) forwards += 2 * 4 * std::min(train, 32.0);  // as the solver
   double exponentials = 0;
   for (const LearnSpec& learn : plan.recipe.learn) {
     forwards += static_cast<double>(learn.epochs) * (3 * train + validation) + validation;

@@ -158,6 +158,11 @@ Status plan_blocks(Plan& plan, const std::vector<Sensitivity>& split) {
     plan.blocks.push_back(std::move(block));
   }
   for (std::string& notice : describe_changes(changed)) plan.notices.push_back(std::move(notice));
+  const auto has_bias = [](const PlannedLinear& planned) { return planned.linear.bias; };
+  const auto& linears = plan.blocks.front().linears;
+  if (plan.recipe.corrects_biases() && std::none_of(linears.begin(), linears.end(), has_bias)) {
+    plan.notices.emplace_back("no linear of a block has a bias: compensate.bias changes nothing");
+  }
   return {};
 }
 

@@ -64,6 +64,8 @@ struct SolveSpec {
   bool needs_teacher_inputs() const { return used_asymmetry() > 0; }
 };
 
+enum class Compensation { none, bias };  // methods/bias.h
+
 // The learn pass (methods/learn_block.h): gradients through a block, FRM-PTQ and its relatives.
 struct LearnSpec {
   std::int64_t epochs = 1;
@@ -124,6 +126,7 @@ struct Recipe {
   RangeMethod range = RangeMethod::min_max;
   ClipChoice activation_clip = ClipChoice::none;  // none: that of the scheme
   SolveSpec solve;
+  Compensation compensate = Compensation::none;
   std::vector<LearnSpec> learn;  // none: no gradients through a block
   TuneSpec tune;
   CalibrationSpec calibration;
@@ -136,9 +139,12 @@ struct Recipe {
   bool searches_clips() const {
     return activation_clip == ClipChoice::search && activations.quantized();
   }
+  bool corrects_biases() const { return compensate == Compensation::bias; }
+  // Whether a pass looks at what the float block gets, beside what the packed one does.
+  bool needs_teacher_inputs() const { return solve.needs_teacher_inputs() || corrects_biases(); }
   bool needs_calibration() const {
-    return !learn.empty() || range == RangeMethod::importance_search || searches_clips() ||
-           may_be_static() || smooth.method != SmoothMethod::none ||
+    return !learn.empty() || corrects_biases() || range == RangeMethod::importance_search ||
+           searches_clips() || may_be_static() || smooth.method != SmoothMethod::none ||
            solve.method != SolveMethod::nearest || tune.method != TuneMethod::none;
   }
 };

@@ -304,6 +304,8 @@ std::vector<PassKind> make_pass_kinds() {
         {number("asymmetry", &SolveSpec::asymmetry, 0, 1), first_order, polish});
   solve("quantease", SolveMethod::quantease,
         {integer("passes", &SolveSpec::passes, Count{1}, Count{1000})});
+  kinds.push_back(choice("compensate", "none", &Recipe::compensate, Compensation::none));
+  kinds.push_back(choice("compensate", "bias", &Recipe::compensate, Compensation::bias));
   kinds.push_back({"learn", "block", [](Recipe& recipe) { recipe.learn.emplace_back(); }});
   kinds.push_back(choice("tune", "none", &Recipe::tune, &TuneSpec::method, TuneMethod::none));
   kinds.push_back(choice("tune", "end-to-end", &Recipe::tune, &TuneSpec::method,
