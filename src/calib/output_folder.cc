@@ -146,9 +146,7 @@ Status OutputFolder::write_block(BlockShard shard, std::int64_t block,
   std::set<std::string> replaced;
   for (std::size_t i = 0; i < planned.size(); ++i) {
     if (linears[i] == nullptr) continue;
-    const ActivationScheme& activation = planned[i].scheme.activation;
-    packed.emplace_back(planned[i].linear.name, *linears[i],
-                        activation.is_static() ? activation.scale : 0.0F);
+    packed.emplace_back(planned[i].linear.name, *linears[i], planned[i].scheme);
     replaced.insert(planned[i].linear.name + ".weight");
   }
   std::vector<TensorToWrite> tensors;
@@ -185,6 +183,18 @@ Result<std::vector<std::optional<GroupAffineWeight>>> OutputFolder::read_block(
     weights.emplace_back(std::move(*weight));
   }
   return weights;
+}
+
+Status OutputFolder::read_transforms(BlockShard shard, std::int64_t block,
+                                     std::vector<PlannedLinear>& planned) const {
+  auto tensors = Checkpoint::open_weights(source_->files(), folder_ / block_name(shard, block));
+  if (!tensors) return tensors.error();
+  for (PlannedLinear& linear : planned) {
+    auto transform = read_factors(*tensors, linear.scheme.transform);
+    if (!transform) return transform.error();
+    linear.scheme.transform = std::move(*transform);
+  }
+  return {};
 }
 
 Result<TorchBlock::Floats> OutputFolder::read_floats(BlockShard shard, std::int64_t block,

@@ -30,8 +30,8 @@ struct BlockTask {
   // Passes may replace them, gains of norms and biases; a pass leaves the block's function as it
   // found it, but for what it learns.
   TorchBlock& student;
-  // Passes may choose clip, scale and, between token and tensor, per of the activations, and
-  // nothing else.
+  // Passes may choose clip, scale and, between token and tensor, per of the activations, factors of
+  // transforms, and nothing else.
   std::vector<PlannedLinear>& linears;
   std::vector<GroupParameters> parameters;  // one for each linear; undefined until a range pass
 

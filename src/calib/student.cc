@@ -21,17 +21,17 @@ std::size_t alike(std::span<const PlannedLinear> linears, std::span<const std::s
 TorchBlock::Products student_products(const TorchBlock& block,
                                       std::span<const PlannedLinear> linears,
                                       const std::vector<Tensor>& weights, Precision precision,
-                                      const InputVisitor& visit) {
+                                      const InputVisitor& visit, const InputTurn& turn) {
   CHECK(linears.size() == block.linears() && weights.size() == block.linears());
-  return [&block, linears, &weights, precision, visit](std::span<const std::size_t> which,
-                                                       const Tensor& x) {
+  return [&block, linears, &weights, precision, visit, turn](std::span<const std::size_t> which,
+                                                             const Tensor& x) {
     const auto type = precision == Precision::bfloat16 ? at::kBFloat16 : at::kFloat;
     std::vector<Tensor> outputs;
     while (!which.empty()) {
       const auto together = which.first(alike(linears, which));
       which = which.subspan(together.size());
       const LinearScheme& scheme = linears[together[0]].scheme;
-      Tensor input = turned(x, scheme.transform);
+      Tensor input = turn ? turn(together[0], x) : turned(x, scheme.transform);
       if (scheme.activation.quantized()) input = fake_quant_activation(input, scheme.activation);
       if (visit && !visit(together, input)) return std::vector<Tensor>();
       for (const std::size_t linear : together) {

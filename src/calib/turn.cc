@@ -34,10 +34,44 @@ class Turn : public torch::autograd::Function<Turn> {
   }
 };
 
+struct Factors {
+  Tensor left, right;
+};
+
+Factors factors_of(const InputTransform& transform, const at::Device& device) {
+  CHECK(transform.factors != nullptr);
+  const auto [left, right] = transform.kronecker;
+  return {.left = to_tensor(transform.factors->left, {left, left}).to(device),
+          .right = to_tensor(transform.factors->right, {right, right}).to(device)};
+}
+
 }  // namespace
+
+Tensor kronecker_turned(const Tensor& x, const Tensor& left, const Tensor& right) {
+  return x.reshape({-1, left.size(0), right.size(0)})
+      .matmul(right)
+      .transpose(1, 2)
+      .matmul(left)
+      .transpose(1, 2)
+      .reshape(x.sizes());
+}
+
+Tensor turned_weight(const Tensor& weight, const InputTransform& transform) {
+  if (!transform.kronecker.any()) return turned(weight, transform);
+  const Factors factors = factors_of(transform, weight.device());
+  const auto inverse = [](const Tensor& factor) {
+    return at::linalg_inv(factor.to(at::kDouble)).t();
+  };
+  return kronecker_turned(weight.to(at::kDouble), inverse(factors.left), inverse(factors.right))
+      .to(at::kFloat);
+}
 
 Tensor turned(const Tensor& x, const InputTransform& transform) {
   if (!transform.any()) return x;
+  if (transform.kronecker.any()) {
+    const Factors factors = factors_of(transform, x.device());
+    return kronecker_turned(x, factors.left, factors.right);
+  }
   if (at::GradMode::is_enabled() && x.requires_grad()) return Turn::apply(x, transform.hadamard);
   return turn(x, transform.hadamard, Way::forward);
 }

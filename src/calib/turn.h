@@ -6,8 +6,14 @@
 
 namespace lowbit {
 
-// Each row of x [rows, width] times the transform's orthogonal matrix; differentiable. A linear's
-// product stays what it was when both its input and its weight's rows are turned.
+// Each row of x [rows, width] times the transform's matrix; differentiable. A linear's product
+// stays what it was when both its input and its weight are turned.
 Tensor turned(const Tensor& x, const InputTransform& transform);
+// The same of a linear's weight [out, in]. Learned factors are not orthogonal to the last bit of
+// float16: the weight takes the inverse of the stored ones, computed in double.
+Tensor turned_weight(const Tensor& weight, const InputTransform& transform);
+
+// Each row of x, as X [left, right], becomes leftᵀ X right; differentiable by all three.
+Tensor kronecker_turned(const Tensor& x, const Tensor& left, const Tensor& right);
 
 }  // namespace lowbit

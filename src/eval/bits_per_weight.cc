@@ -6,8 +6,8 @@
 namespace lowbit {
 namespace {
 
-// Bytes of whatever stands for the weight: codes, scales, zero points, shape, a static scale, or
-// the float matrix.
+// Bytes of whatever stands for the weight: codes, scales, zero points, shape, what the input
+// needs, or the float matrix.
 Result<std::uint64_t> stored_bytes(const ReferenceModel& model, const LinearSpec& linear) {
   const Checkpoint& checkpoint = model.checkpoint();
   const LinearScheme* scheme = model.quantization().find(linear.name);
@@ -17,7 +17,7 @@ Result<std::uint64_t> stored_bytes(const ReferenceModel& model, const LinearSpec
     return weight->info->size_bytes();
   }
   std::vector<std::string_view> parts = stored_parts(scheme->weight);
-  if (scheme->activation.is_static()) parts.emplace_back("input_scale");
+  for (const auto part : stored_input_parts(linear.name, *scheme)) parts.push_back(part);
   std::uint64_t bytes = 0;
   for (const std::string_view part : parts) {
     const auto tensor = checkpoint.tensor(linear.name + "." + std::string(part));

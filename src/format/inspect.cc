@@ -79,7 +79,7 @@ Result<InspectedLinear> inspect_linear(const Checkpoint& checkpoint, const std::
     return status.error();
   }
   std::vector<std::string_view> parts = stored_parts(scheme.weight);
-  parts.emplace_back("input_scale");
+  for (const std::string_view part : stored_input_parts(name, scheme)) parts.push_back(part);
   for (const std::string_view part : parts) {
     const std::string tensor = fmt::format("{}.{}", name, part);
     if (!checkpoint.has(tensor)) continue;

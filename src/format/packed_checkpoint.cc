@@ -7,7 +7,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
+#include <memory>
 
+#include "base/half_float.h"
 #include "format/value_grid.h"
 
 namespace lowbit {
@@ -28,15 +31,21 @@ DType code_type(const WeightScheme& scheme) {
   return scheme.bits == 8 ? DType::f8_e4m3 : DType::u8;
 }
 
-// A tensor [1] of any float type, above 0. `because`: why it has to be there.
+// The factors of an input's transform.
+constexpr std::string_view kLeft = "input_left", kRight = "input_right";
+
+// `because`: why it has to be there.
+Error missing_tensor(const Checkpoint& checkpoint, const std::string& name,
+                     std::string_view because) {
+  return bad_input("packed/missing-tensor",
+                   fmt::format("{}: tensor '{}' is not in the checkpoint; the config says that {}",
+                               checkpoint.folder().string(), name, because));
+}
+
+// A tensor [1] of any float type, above 0.
 Result<float> read_single_scale(const Checkpoint& checkpoint, const std::string& name,
                                 std::string_view because) {
-  if (!checkpoint.has(name)) {
-    return bad_input("packed/missing-tensor",
-                     fmt::format("{}: tensor '{}' is not in the checkpoint; the config says that "
-                                 "{}",
-                                 checkpoint.folder().string(), name, because));
-  }
+  if (!checkpoint.has(name)) return missing_tensor(checkpoint, name, because);
   const auto scale = checkpoint.floats(name, {1});
   if (!scale) return scale.error();
   if (scale->front() <= 0.0F) {
@@ -150,10 +159,7 @@ class PartsFinder {
   Result<Checkpoint::Tensor> tensor(std::string_view part, const std::vector<DType>& types,
                                     const std::vector<std::int64_t>& shape) const {
     if (!checkpoint_.has(name(part))) {
-      return bad_input("packed/missing-tensor",
-                       fmt::format("{}: tensor '{}' is not in the checkpoint; the config says that "
-                                   "this linear is quantized",
-                                   checkpoint_.folder().string(), name(part)));
+      return missing_tensor(checkpoint_, name(part), "this linear is quantized");
     }
     Result<Checkpoint::Tensor> found = checkpoint_.tensor(name(part));
     if (!found) return found;
@@ -316,15 +322,66 @@ Result<float> read_input_scale(const Checkpoint& checkpoint, const std::string& 
                            "this linear's input has a stored range");
 }
 
+std::vector<std::string_view> stored_input_parts(const std::string& linear,
+                                                 const LinearScheme& scheme) {
+  std::vector<std::string_view> parts;
+  if (scheme.activation.is_static()) parts.emplace_back("input_scale");
+  if (scheme.transform.kronecker.any() && scheme.transform.stored_with == linear) {
+    parts.insert(parts.end(), {kLeft, kRight});
+  }
+  return parts;
+}
+
+Result<InputTransform> read_factors(const Checkpoint& checkpoint, InputTransform transform) {
+  if (!transform.kronecker.any()) return transform;
+  auto factors = std::make_shared<KroneckerFactors>();
+  factors->size = transform.kronecker;
+  const auto read = [&](std::string_view part, std::int64_t size,
+                        std::vector<float>& values) -> Status {
+    const std::string name = fmt::format("{}.{}", transform.stored_with, part);
+    if (!checkpoint.has(name)) {
+      return missing_tensor(checkpoint, name, "the factors of an input's transform are there");
+    }
+    const Result<Checkpoint::Tensor> found = checkpoint.tensor(name);
+    if (!found) return found.error();
+    if (found->info->dtype != DType::f16) {
+      return bad_input("packed/wrong-dtype",
+                       fmt::format("tensor '{}' is {}; expected {}", name,
+                                   lowbit::name(found->info->dtype), lowbit::name(DType::f16)));
+    }
+    if (found->info->shape != std::vector<std::int64_t>{size, size}) {
+      return bad_input("packed/wrong-shape",
+                       fmt::format("tensor '{}' is {}; the config says [{}, {}]", name,
+                                   found->info->shape, size, size));
+    }
+    auto read_values = checkpoint.floats(name, {size, size});
+    if (!read_values) return read_values.error();
+    values = *std::move(read_values);
+    return {};
+  };
+  if (Status s = read(kLeft, factors->size.left, factors->left); !s) return s.error();
+  if (Status s = read(kRight, factors->size.right, factors->right); !s) return s.error();
+  transform.factors = std::move(factors);
+  return transform;
+}
+
 PackedTensors::PackedTensors(const std::string& linear, const GroupAffineWeight& weight,
-                             float input_scale)
+                             const LinearScheme& input)
     : linear_(linear),
       groups_(weight.groups()),
       scheme_{weight.bits, weight.group_size, weight.symmetric, weight.format},
       scale_grid_(weight.scale_type, weight.global_scale),
       packed_(pack(weight)),
       shape_{weight.out, weight.in},
-      input_scale_(input_scale) {}
+      input_scale_(input.activation.is_static() ? input.activation.scale : 0.0F) {
+  const InputTransform& transform = input.transform;
+  if (!transform.factors || transform.stored_with != linear) return;
+  factors_ = transform.kronecker;
+  std::transform(transform.factors->left.begin(), transform.factors->left.end(),
+                 std::back_inserter(left_), float_to_f16);
+  std::transform(transform.factors->right.begin(), transform.factors->right.end(),
+                 std::back_inserter(right_), float_to_f16);
+}
 
 void PackedTensors::reserve(std::int64_t rows) {
   const auto grow = [&](auto& part) {
@@ -381,6 +438,16 @@ std::vector<TensorToWrite> PackedTensors::tensors() const {
   if (input_scale_ > 0) {
     result.push_back(
         {linear_ + ".input_scale", DType::f32, {1}, std::as_bytes(std::span(&input_scale_, 1))});
+  }
+  if (factors_.any()) {
+    result.push_back({fmt::format("{}.{}", linear_, kLeft),
+                      DType::f16,
+                      {factors_.left, factors_.left},
+                      std::as_bytes(std::span(left_))});
+    result.push_back({fmt::format("{}.{}", linear_, kRight),
+                      DType::f16,
+                      {factors_.right, factors_.right},
+                      std::as_bytes(std::span(right_))});
   }
   return result;
 }

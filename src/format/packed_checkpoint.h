@@ -56,24 +56,30 @@ class QuantizationMap {
   std::map<std::string, LinearScheme> schemes_;
 };
 
-// packed/bad-config where the transform's blocks do not divide the linear's inputs.
+// packed/bad-config where the transform's blocks do not divide the linear's inputs, or its factors
+// do not multiply to them.
 Status check_transform(const std::string& linear, const InputTransform& transform, std::int64_t in);
 
 // The tensors that stand for a weight of this scheme, by the last part of their names, the codes
 // first.
 std::vector<std::string_view> stored_parts(const WeightScheme& scheme);
+// Those beside them that say how the linear's input is taken: a static scale; the factors of a
+// transform, with one of the linears that share it.
+std::vector<std::string_view> stored_input_parts(const std::string& linear,
+                                                 const LinearScheme& scheme);
 
 // The tensors of one quantized linear, as they stand in a shard; owns the bytes.
 class PackedTensors {
  public:
-  // `input_scale`: of static activations; 0: there is none.
-  PackedTensors(const std::string& linear, const GroupAffineWeight& weight, float input_scale = 0);
+  // `input`: of which the parts that stored_input_parts names are stored too.
+  PackedTensors(const std::string& linear, const GroupAffineWeight& weight,
+                const LinearScheme& input = {});
   // A weight that is packed in runs of rows, for one that is too large to be held otherwise: the
   // first run is the constructor's; all but the last have a multiple of 32 rows, because 32 zero
   // points fill whole words. `reserve` takes the memory of so many rows at once.
   void reserve(std::int64_t rows);
   void append(const GroupAffineWeight& rows);
-  std::vector<TensorToWrite> tensors() const;  // those of stored_parts, [input_scale]
+  std::vector<TensorToWrite> tensors() const;
 
  private:
   std::string linear_;
@@ -82,12 +88,18 @@ class PackedTensors {
   ScaleGrid scale_grid_;
   PackedGroupAffine packed_;
   std::vector<std::int64_t> shape_;  // {out, in}
-  float input_scale_;
+  float input_scale_;                // 0: there is none
+  KroneckerSize factors_;
+  std::vector<std::uint16_t> left_, right_;  // float16; empty where there are none
 };
 
 // The scale of a linear's static activations, the tensor `input_scale` [1] of any float type: above
 // 0, else packed/bad-scale.
 Result<float> read_input_scale(const Checkpoint& checkpoint, const std::string& linear);
+
+// The transform with its factors, the tensors `input_left` and `input_right` of the linear that it
+// is stored with: float16, finite, of the sizes that the config says; as it is where it has none.
+Result<InputTransform> read_factors(const Checkpoint& checkpoint, InputTransform transform);
 
 // One linear as its checkpoint stores it, every description and scale checked; views of the mapped
 // files, which the checkpoint must outlive.

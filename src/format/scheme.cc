@@ -32,7 +32,18 @@ std::string describe(const ActivationScheme& scheme) {
   return fmt::format("A{} {} {}{}", scheme.bits, per, symmetry(scheme.symmetric), clip);
 }
 
+bool InputTransform::operator==(const InputTransform& other) const {
+  if (hadamard != other.hadamard || kronecker != other.kronecker ||
+      stored_with != other.stored_with) {
+    return false;
+  }
+  return factors == other.factors || (factors && other.factors && *factors == *other.factors);
+}
+
 std::string describe(const InputTransform& transform) {
+  if (transform.kronecker.any()) {
+    return fmt::format("K{}x{}", transform.kronecker.left, transform.kronecker.right);
+  }
   return transform.any() ? fmt::format("H{}", transform.hadamard) : std::string();
 }
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -44,11 +46,32 @@ struct ActivationScheme {
 
 // What is done to a linear's input at run time, before its activations are quantized; the stored
 // weight is already multiplied to match, so that without rounding the product stays what it was.
+//
+// Either a Hadamard matrix, which its size says all about, or a learned L ⊗ R: a row as a matrix X
+// [left, right] becomes Lᵀ X R. Of the latter a checkpoint has the factors beside a weight, once
+// for the linears that share an input, not in its config.
+struct KroneckerSize {
+  std::int64_t left = 0, right = 0;  // 0: no such transform
+
+  bool any() const { return left != 0; }
+  bool operator==(const KroneckerSize&) const = default;
+};
+
+struct KroneckerFactors {
+  KroneckerSize size;
+  std::vector<float> left, right;  // [size, size] by rows, nearly orthogonal; exact in float16
+
+  bool operator==(const KroneckerFactors&) const = default;
+};
+
 struct InputTransform {
   std::int64_t hadamard = 0;  // n of x (I ⊗ H_n) / sqrt(n), format/hadamard_matrix.h; 0: none
+  KroneckerSize kronecker = {};
+  std::string stored_with = {};  // of a Kronecker product: the linear that its factors stand beside
+  std::shared_ptr<const KroneckerFactors> factors = {};  // null: not known yet
 
-  bool any() const { return hadamard != 0; }
-  bool operator==(const InputTransform&) const = default;
+  bool any() const { return hadamard != 0 || kronecker.any(); }
+  bool operator==(const InputTransform& other) const;  // of factors, their values
 };
 
 // Whether it may be a scheme's clip: above 0, as a float32 too, and at most 1.
@@ -56,7 +79,7 @@ bool is_clip(double value);
 
 std::string describe(const WeightScheme& scheme);  // "W4 g128 asym", "W8 row sym", "nvfp4", "W16"
 std::string describe(const ActivationScheme& scheme);   // "A4 g128 asym", "A8 token sym clip 0.9"
-std::string describe(const InputTransform& transform);  // "H512"; empty for none
+std::string describe(const InputTransform& transform);  // "H512", "K16x32"; empty for none
 
 // The largest allowed group (32, 64, 128, 256, ... or a divisor that is a multiple of 8) that is at
 // most `wanted` and divides `in`; 0 (a whole row) stays 0.

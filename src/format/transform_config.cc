@@ -13,26 +13,59 @@
 namespace lowbit {
 namespace {
 
-constexpr std::string_view kSylvester = "hadamard", kOurs = "lowbit-hadamard";
+constexpr std::string_view kSylvester = "hadamard", kOurs = "lowbit-hadamard",
+                           kKronecker = "lowbit-kronecker";
 constexpr std::string_view kWhere = "quantization_config.transform_config";
 constexpr std::size_t kGroupsLimit = 1 << 10;
 
+using Keys = std::span<const std::string_view>;
 constexpr auto kConfigKeys = std::to_array<std::string_view>({"config_groups"});
 constexpr auto kGroupKeys = std::to_array<std::string_view>(
     {"type", "apply", "randomize", "requires_grad", "head_dim", "precision"});
-constexpr auto kApplyKeys =
-    std::to_array<std::string_view>({"targets", "location", "inverse", "ignore"});
+constexpr auto kFactoredGroupKeys =
+    std::to_array<std::string_view>({"type", "apply", "left", "right"});
+constexpr auto kFactoredApplyKeys =
+    std::to_array<std::string_view>({"targets", "location", "inverse", "ignore", "stored_with"});
+constexpr auto kApplyKeys = std::span(kFactoredApplyKeys).first<kFactoredApplyKeys.size() - 1>();
+constexpr std::int64_t kLargestFactor = 1 << 12;  // of a row of 2^24 values
 
 // Sylvester's matrix is its own inverse but for a factor.
 bool is_sylvester(std::int64_t size) { return hadamard_factor(size) == 1; }
 
+bool is_factored(const OrderedJson& group) {
+  const auto type = group.find("type");  // of no object: the end
+  return type != group.end() && *type == kKronecker;
+}
+
+// Its factors stand beside a weight; which one, an entry says.
+Result<InputTransform> read_factored(const Section& group, const Section& entry) {
+  InputTransform transform;
+  for (const auto& [key, size] :
+       {std::pair{"left", &transform.kronecker.left}, {"right", &transform.kronecker.right}}) {
+    const Result<std::int64_t> value = group.integer(key, 0);
+    if (!value) return value.error();
+    if (*value < 2 || *value > kLargestFactor) {
+      return bad_config(group.where(key),
+                        fmt::format("is {}; the size of a factor is 2 to {}; the file is damaged "
+                                    "or its writer is wrong",
+                                    *value, kLargestFactor));
+    }
+    *size = *value;
+  }
+  const Result<std::string> stored_with = entry.text("stored_with", "");
+  if (!stored_with) return stored_with.error();
+  transform.stored_with = *stored_with;
+  return transform;
+}
+
 // The transform that a group of an input means.
-Result<InputTransform> read_online(const Section& group) {
+Result<InputTransform> read_hadamard(const Section& group) {
   const Result<std::string> type = group.text("type", "");
   if (!type) return type.error();
   if (*type != kSylvester && *type != kOurs) {
-    return unsupported_transform(group.where("type"), fmt::format("'{}' is not read; {} and {} are",
-                                                                  *type, kSylvester, kOurs));
+    return unsupported_transform(
+        group.where("type"),
+        fmt::format("'{}' is not read; {}, {} and {} are", *type, kSylvester, kOurs, kKronecker));
   }
   const Result<bool> random = group.boolean("randomize", false);
   if (!random) return random.error();
@@ -61,8 +94,10 @@ Result<InputTransform> read_online(const Section& group) {
 
 // One entry of "apply"; adds the modules that it transforms at run time.
 Status read_entry(const OrderedJson& json, const std::string& where, const Section& group,
-                  std::span<const Module> modules, std::map<std::string, InputTransform>& result) {
-  const Result<Section> section = Section::of(json, where, kApplyKeys);
+                  bool factored, std::span<const Module> modules,
+                  std::map<std::string, InputTransform>& result) {
+  const Result<Section> section =
+      Section::of(json, where, factored ? Keys(kFactoredApplyKeys) : Keys(kApplyKeys));
   if (!section) return section.error();
   const Result<std::string> location = section->text("location", "");
   if (!location) return location.error();
@@ -71,7 +106,8 @@ Status read_entry(const OrderedJson& json, const std::string& where, const Secti
     return unsupported_transform(section->where("location"),
                                  fmt::format("'{}' is not read; input is", *location));
   }
-  const Result<InputTransform> transform = read_online(group);
+  const Result<InputTransform> transform =
+      factored ? read_factored(group, *section) : read_hadamard(group);
   if (!transform) return transform.error();
   const Result<bool> inverse = section->boolean("inverse", false);
   if (!inverse) return inverse.error();
@@ -86,6 +122,7 @@ Status read_entry(const OrderedJson& json, const std::string& where, const Secti
     if (!patterns) return patterns.error();
     lists[i] = *std::move(patterns);
   }
+  bool stored_with_one = !factored;
   for (const Module& module : modules) {
     const Result<TargetMatch> wanted = closest_match(lists[0], module);
     if (!wanted) return wanted.error();
@@ -96,8 +133,13 @@ Status read_entry(const OrderedJson& json, const std::string& where, const Secti
       return unsupported_transform(
           where, fmt::format("'{}' has a transform already; one of an input is read", module.name));
     }
+    stored_with_one = stored_with_one || module.name == transform->stored_with;
   }
-  return {};
+  if (stored_with_one) return {};
+  return bad_config(section->where("stored_with"),
+                    fmt::format("is '{}'; expected one of the linears that the entry transforms; "
+                                "the file is damaged or its writer is wrong",
+                                transform->stored_with));
 }
 
 OrderedJson entry_json(const std::vector<std::string>& targets, std::string_view location,
@@ -127,8 +169,10 @@ Result<std::map<std::string, InputTransform>> read_transforms(const OrderedJson*
     return bad_config(section->where("config_groups"), "is no object, or too large");
   }
   for (const auto& [name, stored] : groups->items()) {
+    const bool factored = is_factored(stored);
     const Result<Section> group =
-        Section::of(stored, section->where("config_groups." + name), kGroupKeys);
+        Section::of(stored, section->where("config_groups." + name),
+                    factored ? Keys(kFactoredGroupKeys) : Keys(kGroupKeys));
     if (!group) return group.error();
     const OrderedJson* entries = group->find("apply");
     if (entries == nullptr) continue;
@@ -137,7 +181,7 @@ Result<std::map<std::string, InputTransform>> read_transforms(const OrderedJson*
     }
     for (std::size_t i = 0; i < entries->size(); ++i) {
       const std::string where = group->where(fmt::format("apply[{}]", i));
-      Status status = read_entry((*entries)[i], where, *group, modules, result);
+      Status status = read_entry((*entries)[i], where, *group, factored, modules, result);
       if (!status) return status.error();
     }
   }
@@ -163,6 +207,19 @@ OrderedJson transforms_json(const std::vector<TransformedLinears>& all) {
   for (const auto& [transform, linears] : all) {
     const std::int64_t size = transform.hadamard;
     const std::vector<std::string> targets = compact_targets(linears);
+    if (const KroneckerSize& factors = transform.kronecker; factors.any()) {
+      OrderedJson& group = groups[fmt::format("kronecker_{}x{}", factors.left, factors.right)];
+      if (group.is_null()) {
+        group = {{"type", kKronecker},
+                 {"left", factors.left},
+                 {"right", factors.right},
+                 {"apply", OrderedJson::array()}};
+      }
+      OrderedJson entry = entry_json(targets, "input", false);
+      entry["stored_with"] = transform.stored_with;
+      group["apply"].push_back(std::move(entry));
+      continue;
+    }
     groups[fmt::format("hadamard_{}", size)] = {
         {"type", is_sylvester(size) ? kSylvester : kOurs},
         {"head_dim", size},
@@ -176,6 +233,15 @@ OrderedJson transforms_json(const std::vector<TransformedLinears>& all) {
 
 Status check_transform(const std::string& linear, const InputTransform& transform,
                        std::int64_t in) {
+  const KroneckerSize& factors = transform.kronecker;
+  if (factors.any()) {
+    if (factors.left * factors.right == in) return {};
+    return bad_input(
+        "packed/bad-config",
+        fmt::format("linear '{}': a transform with factors of {} and {} is one of {} "
+                    "inputs; it has {}; the config is of another model",
+                    linear, factors.left, factors.right, factors.left * factors.right, in));
+  }
   if (!transform.any() || in % transform.hadamard == 0) return {};
   return bad_input("packed/bad-config",
                    fmt::format("linear '{}': a transform of blocks of {} does not divide its {} "

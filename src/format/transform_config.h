@@ -2,7 +2,9 @@
 // compressed-tensors (version 0.20), so that no reader skips them in silence.
 //
 // A size that is a power of two is theirs ("hadamard": Sylvester's matrix over sqrt(n), in blocks
-// of head_dim). Others are "lowbit-hadamard", a type that they refuse by name. Errors:
+// of head_dim). Others are "lowbit-hadamard", a type that they refuse by name, as they do
+// "lowbit-kronecker": left and right are the sizes of two factors, and each entry of "apply" says
+// in "stored_with" beside which linear's weight they stand (read_factors). Errors:
 // packed/{bad-config, unsupported-transform}.
 #pragma once
 

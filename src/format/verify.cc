@@ -194,14 +194,18 @@ class Verifier {
     for (const std::string_view part : stored_parts(scheme->weight)) {
       known_.insert(fmt::format("{}.{}", linear.name, part));
     }
+    for (const std::string_view part : stored_input_parts(linear.name, *scheme)) {
+      known_.insert(fmt::format("{}.{}", linear.name, part));
+    }
     if (scheme->activation.is_static()) {
-      known_.insert(linear.name + ".input_scale");
       const Result<float> scale = read_input_scale(checkpoint_, linear.name);
       if (!scale) problem(scale.error());
     }
     if (Status status = check_transform(linear.name, scheme->transform, linear.in); !status) {
       problem(status.error());
     }
+    const Result<InputTransform> transform = read_factors(checkpoint_, scheme->transform);
+    if (!transform) problem(transform.error());
     const Result<GroupAffineWeight> weight =
         read_group_affine(checkpoint_, linear.name, linear.out, linear.in, scheme->weight);
     if (!weight) return problem(weight.error());

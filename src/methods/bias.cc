@@ -80,7 +80,7 @@ BiasCorrection bias_correction() {
   };
   const auto correct = [outputs](BlockTask& task) -> Status {
     const at::NoGradGuard no_gradient;
-    for (LinearSet set : input_sets(task.student.spec())) {
+    for (LinearSet set : task.student.spec().input_sets()) {
       std::erase_if(set, [&](std::size_t i) { return !can_correct(task, i); });
       if (set.empty()) continue;
       if (auto status = correct_set(task, set, *outputs); !status) return status;

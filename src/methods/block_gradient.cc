@@ -1,5 +1,7 @@
 #include "methods/block_gradient.h"
 
+#include "calib/turn.h"
+
 namespace lowbit {
 
 BlockGradient block_gradient(const TorchBlock& block, const GradientQuery& query,
@@ -14,7 +16,14 @@ BlockGradient block_gradient(const TorchBlock& block, const GradientQuery& query
   for (const std::string& name : query.gains) gains[name] = leaf(floats.at(name));
   student.set_floats(gains);
   const Tensor input = query.input ? leaf(x) : x;
-  const auto products = student_products(student, query.linears, own, query.precision);
+  std::vector<Tensor> factors;
+  for (const Tensor& factor : query.factors) factors.push_back(leaf(factor));
+  const auto turn = [&](std::size_t linear, const Tensor& rows) {
+    const std::optional<std::size_t> at = query.factors_of[linear];
+    return at ? kronecker_turned(rows, factors[*at], factors[*at + 1]) : rows;
+  };
+  const auto products = student_products(student, query.linears, own, query.precision, {},
+                                         factors.empty() ? InputTurn() : InputTurn(turn));
   const Tensor output = student.forward(input, products);
   const Tensor by_output = upstream(output.detach());
   BlockGradient found;
@@ -22,6 +31,7 @@ BlockGradient block_gradient(const TorchBlock& block, const GradientQuery& query
   output.backward(by_output);
   for (const std::size_t linear : query.weights) found.weights.push_back(own[linear].grad());
   for (const std::string& name : query.gains) found.gains.push_back(gains.at(name).grad());
+  for (const Tensor& factor : factors) found.factors.push_back(factor.grad());
   if (query.input) found.input = input.grad();
   return found;
 }
@@ -30,7 +40,8 @@ BlockGradient mean_of(const std::vector<BlockGradient>& windows) {
   const at::NoGradGuard no_gradient;
   const double share = 1.0 / static_cast<double>(windows.size());
   BlockGradient mean;
-  for (const auto part : {&BlockGradient::weights, &BlockGradient::gains}) {
+  for (const auto part :
+       {&BlockGradient::weights, &BlockGradient::gains, &BlockGradient::factors}) {
     for (std::size_t i = 0; i < (windows.front().*part).size(); ++i) {
       Tensor sum = (windows.front().*part)[i] * share;
       for (std::size_t w = 1; w < windows.size(); ++w) sum.add_((windows[w].*part)[i], share);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,12 +17,17 @@ struct GradientQuery {
   std::vector<std::size_t> weights;  // linears whose weights are asked about
   std::vector<std::string> gains;    // tensors of norms that are
   bool input = false;                // whether the block's input is
+  // Factors of transforms that are learned: left, right, left ... and where those of each linear
+  // begin, if it has any. Empty: the schemes' transforms.
+  std::vector<Tensor> factors = {};
+  std::vector<std::optional<std::size_t>> factors_of = {};
   Precision precision = Precision::float32;
 };
 
 struct BlockGradient {
   std::vector<Tensor> weights;  // by the linears' dequantized weights; empty: no gradient
   std::vector<Tensor> gains;
+  std::vector<Tensor> factors;
   Tensor input;  // [tokens, width]
 };
 

@@ -63,7 +63,7 @@ std::vector<std::vector<Tensor>> input_samples(const BlockTask& task) {
 BlockPass clip_pass() {
   return [](BlockTask& task) -> Status {
     const auto samples = input_samples(task);
-    for (LinearSet set : input_sets(task.student.spec())) {
+    for (LinearSet set : task.student.spec().input_sets()) {
       std::erase_if(set,
                     [&](std::size_t i) { return !task.linears[i].scheme.activation.quantized(); });
       if (set.empty()) continue;

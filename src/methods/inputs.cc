@@ -15,11 +15,6 @@ bool is_wanted(const InputQuery& query, std::size_t linear) {
 
 }  // namespace
 
-std::vector<LinearSet> input_sets(const BlockSpec& block) {
-  if (block.gate) return {{0, 1, 2}, {3}, {4, 5}, {6}};
-  return {{0, 1, 2}, {3}, {4}, {5}};
-}
-
 InputQuery float_query(const BlockTask& task, std::int64_t windows, Basis basis) {
   InputQuery query{.linears = task.linears, .weights = {}, .windows = windows, .wanted = {}};
   for (std::size_t i = 0; i < task.linears.size(); ++i) {

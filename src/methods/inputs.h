@@ -11,10 +11,6 @@
 
 namespace lowbit {
 
-// The linears of the block in sets that share an input: {q, k, v}, {o}, {gate, up}, {down}.
-using LinearSet = std::vector<std::size_t>;
-std::vector<LinearSet> input_sets(const BlockSpec& block);
-
 struct InputQuery {
   std::vector<PlannedLinear> linears;  // how inputs are taken
   std::vector<Tensor> weights;         // of the forward pass, in BlockSpec::linears() order

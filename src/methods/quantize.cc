@@ -3,6 +3,7 @@
 #include "calib/pipeline.h"
 #include "methods/bias.h"
 #include "methods/clip.h"
+#include "methods/kronecker.h"
 #include "methods/learn_block.h"
 #include "methods/range.h"
 #include "methods/rotate.h"
@@ -31,7 +32,8 @@ Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
   PipelinePasses passes{.block = {}, .table = squared_error_range};
   if (recipe.smooth.method != SmoothMethod::none)
     passes.block.push_back(smooth_pass(recipe.smooth, recipe.range));
-  if (recipe.hadamard) passes.block.push_back(rotate_pass());
+  if (recipe.rotate.learns()) passes.block.push_back(kronecker_pass(recipe.rotate));
+  if (recipe.rotate.method != RotateMethod::none) passes.block.push_back(rotate_pass());
   passes.block.push_back(range_pass(recipe.range));
   if (recipe.may_be_static()) passes.block.push_back(static_range_pass());
   if (recipe.searches_clips()) passes.block.push_back(clip_pass());

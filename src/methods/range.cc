@@ -259,7 +259,7 @@ namespace {
 // scale: programs that fuse them have room for one.
 std::vector<float> global_scales(const BlockTask& task) {
   std::vector<float> scales(task.linears.size());
-  for (const LinearSet& set : input_sets(task.student.spec())) {
+  for (const LinearSet& set : task.student.spec().input_sets()) {
     float reach = 0;
     for (const std::size_t i : set) {
       if (!task.linears[i].scheme.weight.quantized()) continue;

@@ -8,7 +8,8 @@ BlockPass rotate_pass() {
   return [](BlockTask& task) -> Status {
     for (std::size_t i = 0; i < task.linears.size(); ++i) {
       const InputTransform& transform = task.linears[i].scheme.transform;
-      if (transform.any()) task.student.set_weight(i, turned(task.student.weight(i), transform));
+      if (transform.any())
+        task.student.set_weight(i, turned_weight(task.student.weight(i), transform));
     }
     return {};
   };

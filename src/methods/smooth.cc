@@ -70,7 +70,7 @@ class BlockSmoother {
   void choose_static(const std::vector<Place>& places) {
     std::vector<bool> divisible(task_.linears.size());
     for (const Place& place : places) divisible[place.consumers.front()] = true;
-    for (const LinearSet& set : input_sets(task_.student.spec())) {
+    for (const LinearSet& set : task_.student.spec().input_sets()) {
       const Statistics& inputs = statistics_[set.front()];
       const bool plain = inputs.largest.max().item<double>() <= spec_.plain_below;
       if (!plain && !(is_between(inputs) && divisible[set.front()])) continue;
@@ -103,7 +103,7 @@ class BlockSmoother {
 
   std::vector<Place> all_places() const {
     const BlockSpec& block = task_.student.spec();
-    const auto sets = input_sets(block);
+    const auto sets = block.input_sets();
     std::vector<Place> places = {{sets[0], &block.attention_norm, {}},
                                  {sets[2], &block.ffn_norm, {}}};
     if (!spec_.linears) return places;
@@ -191,7 +191,7 @@ class BlockSmoother {
         scheme.activation.scale =
             static_scale(in.abs().max().item<double>(), scheme.activation.bits);
       }
-      Tensor weight = turned(task_.student.weight(i) * by_column, scheme.transform);
+      Tensor weight = turned_weight(task_.student.weight(i) * by_column, scheme.transform);
       if (scheme.weight.quantized()) {
         const GroupParameters p = choose_range(range_, weight, scheme.weight, in.square().mean(0));
         weight = fake_quant_weight(weight, p, scheme.weight);

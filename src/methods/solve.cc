@@ -24,7 +24,7 @@ class BlockSolver {
 
   Status run() {
     if (spec_.token_weights == TokenWeights::attention) weigh_tokens();
-    for (const LinearSet& set : input_sets(task_.student.spec())) {
+    for (const LinearSet& set : task_.student.spec().input_sets()) {
       if (auto status = solve_set(set); !status) return status;
     }
     return {};

@@ -49,6 +49,11 @@ std::vector<const LinearSpec*> BlockSpec::linears() const {
   return all;
 }
 
+std::vector<LinearSet> BlockSpec::input_sets() const {
+  if (gate) return {{0, 1, 2}, {3}, {4, 5}, {6}};
+  return {{0, 1, 2}, {3}, {4}, {5}};
+}
+
 std::vector<const NormSpec*> BlockSpec::norms() const {
   std::vector<const NormSpec*> all = {&attention_norm, &ffn_norm};
   if (q_norm) all.push_back(&*q_norm);

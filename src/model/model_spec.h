@@ -47,6 +47,9 @@ struct RopeSpec {
 
 enum class Activation { silu, relu };
 
+// Linears that share an input, as places in BlockSpec::linears().
+using LinearSet = std::vector<std::size_t>;
+
 struct BlockSpec {
   std::string prefix;                 // "model.layers.0"
   NormSpec attention_norm, ffn_norm;  // before attention, before the feed-forward part
@@ -56,6 +59,7 @@ struct BlockSpec {
   LinearSpec up, down;
 
   std::vector<const LinearSpec*> linears() const;  // q k v o [gate] up down
+  std::vector<LinearSet> input_sets() const;       // {q, k, v}, {o}, {[gate], up}, {down}
   std::vector<const NormSpec*> norms() const;      // those there are
 };
 

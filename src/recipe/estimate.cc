@@ -93,13 +93,16 @@ struct OutputSize {
 
   // Puts the stored form of a weight in the place of its float tensor; returns its bits.
   Result<std::uint64_t> replace(const Checkpoint& checkpoint, const LinearSpec& linear,
-                                const WeightScheme& scheme) {
+                                const LinearScheme& scheme) {
     const Result<Checkpoint::Tensor> source = checkpoint.tensor(linear.name + ".weight");
     if (!source) return source.error();
     const std::uint64_t stored = stored_bits(linear, scheme, source->info->dtype);
     bytes += stored / 8;
     bytes -= source->info->size_bytes();
-    if (scheme.quantized()) tensors += stored_parts(scheme).size() - 1;
+    if (scheme.weight.quantized()) {
+      tensors +=
+          stored_parts(scheme.weight).size() + stored_input_parts(linear.name, scheme).size() - 1;
+    }
     return stored;
   }
 };
@@ -110,16 +113,14 @@ Status estimate_output(Plan& plan, const Checkpoint& checkpoint) {
   double weights = 0;
   for (const PlannedBlock& block : plan.blocks) {
     for (const PlannedLinear& planned : block.linears) {
-      const Result<std::uint64_t> stored =
-          size.replace(checkpoint, planned.linear, planned.scheme.weight);
+      const Result<std::uint64_t> stored = size.replace(checkpoint, planned.linear, planned.scheme);
       if (!stored) return stored.error();
       bits += static_cast<double>(*stored);
       weights += static_cast<double>(planned.linear.out * planned.linear.in);
     }
   }
   for (PlannedTable& table : plan.tables) {
-    const Result<std::uint64_t> stored =
-        size.replace(checkpoint, table.linear, table.scheme.weight);
+    const Result<std::uint64_t> stored = size.replace(checkpoint, table.linear, table.scheme);
     if (!stored) return stored.error();
     table.stored_bytes = *stored / 8;
   }
@@ -151,19 +152,25 @@ std::uint64_t streams_bytes(const Plan& plan) {
 //   batch; trained weights: a copy of theirs, two moments, the best state and a
 //   window's gradient; of a larger batch, a gradient for each window more.
 // Mapped weights are not counted: the system takes those pages back when it needs them.
+// A learned rotation trains like weights: each has its turned copy, and a window's gradient.
 std::uint64_t learning_bytes(const Plan& plan) {
   const BlockSize block = largest_block(plan);
+  const auto length = static_cast<std::uint64_t>(plan.recipe.calibration.length);
+  const std::uint64_t per_token = 24 * static_cast<std::uint64_t>(plan.model.hidden) +
+                                  8 * block.widest_input +
+                                  4 * static_cast<std::uint64_t>(plan.model.heads) * length;
   std::uint64_t step = 0;
   std::uint64_t copies = 5;
+  if (const RotateSpec& rotate = plan.recipe.rotate; rotate.learns()) {
+    const auto batch = static_cast<std::uint64_t>(rotate.batch);
+    step = length * batch * per_token * kFloatBytes;
+    copies += batch;
+  }
   for (const LearnSpec& learn : plan.recipe.learn) {
-    const auto length = static_cast<std::uint64_t>(plan.recipe.calibration.length);
     const auto tokens = length * static_cast<std::uint64_t>(learn.batch);
     const auto relation = learn.relation_tokens > 0
                               ? std::min(length, static_cast<std::uint64_t>(learn.relation_tokens))
                               : length;
-    const std::uint64_t per_token = 24 * static_cast<std::uint64_t>(plan.model.hidden) +
-                                    8 * block.widest_input +
-                                    4 * static_cast<std::uint64_t>(plan.model.heads) * length;
     const bool relates = learn.token_relation > 0 || learn.sinkhorn > 0;
     const std::uint64_t loss = relates ? 6 * relation * relation : 0;
     const std::uint64_t losses = loss * static_cast<std::uint64_t>(learn.batch);
@@ -282,6 +289,11 @@ void estimate_time(Plan& plan) {
   const double window_flops = 2.0 * length * (weights + attention);
   double forwards = 2 * (train + validation);
   double flops = 0;
+  if (const RotateSpec& rotate = plan.recipe.rotate; rotate.learns()) {
+    const double seen =
+        rotate.windows > 0 ? std::min(train, static_cast<double>(rotate.windows)) : train;
+    forwards += 3 * static_cast<double>(rotate.epochs) * seen + 2 * validation;
+  }
   if (plan.recipe.searches_clips()) {  // 16 windows, and nine ratios on a sample
     forwards += std::min(train, 16.0);
     flops += 9 * 2.0 * weights * std::min(2048.0, train * length);
@@ -320,13 +332,17 @@ void estimate_time(Plan& plan) {
 
 }  // namespace
 
-std::uint64_t stored_bits(const LinearSpec& linear, const WeightScheme& scheme, DType float_type) {
-  if (!scheme.quantized()) {
+std::uint64_t stored_bits(const LinearSpec& linear, const LinearScheme& scheme, DType float_type) {
+  if (!scheme.weight.quantized()) {
     return static_cast<std::uint64_t>(linear.out) * static_cast<std::uint64_t>(linear.in) *
            size_bytes(float_type) * 8;
   }
-  const DType scales = scale_type_of(scheme.format, {});
-  return static_cast<std::uint64_t>(stored_bits(scheme, linear.out, linear.in, scales));
+  const DType scales = scale_type_of(scheme.weight.format, {});
+  const auto bits =
+      static_cast<std::uint64_t>(stored_bits(scheme.weight, linear.out, linear.in, scales));
+  const auto [left, right] = scheme.transform.kronecker;
+  const bool has_factors = scheme.transform.stored_with == linear.name;
+  return bits + (has_factors ? static_cast<std::uint64_t>(16 * (left * left + right * right)) : 0);
 }
 
 Status estimate(Plan& plan, const Checkpoint& checkpoint, const PlanOptions& options) {

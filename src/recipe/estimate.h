@@ -7,8 +7,8 @@
 namespace lowbit {
 
 // Bits that a file holds for a linear's weight, quantized or not: codes, scales, zero points,
-// shape.
-std::uint64_t stored_bits(const LinearSpec& linear, const WeightScheme& scheme, DType float_type);
+// shape, factors of its input's transform.
+std::uint64_t stored_bits(const LinearSpec& linear, const LinearScheme& scheme, DType float_type);
 
 // Fills the estimates of a plan whose blocks and tables are final.
 Status estimate(Plan& plan, const Checkpoint& checkpoint, const PlanOptions& options);

@@ -10,6 +10,7 @@
 
 #include "format/hadamard_matrix.h"
 #include "format/value_grid.h"
+#include "kernels/kronecker.h"
 #include "recipe/estimate.h"
 
 namespace lowbit {
@@ -128,10 +129,25 @@ Result<LinearScheme> scheme_of(const Recipe& recipe, const LinearSpec& linear,
   if (scheme.activation.group_size == 0 && !scheme.activation.whole_token()) {
     scheme.activation.per = ActivationGranularity::token;
   }
-  if (recipe.hadamard && hadamard_size(linear.in) > 1) {
+  if (recipe.rotate.method == RotateMethod::hadamard && hadamard_size(linear.in) > 1) {
     scheme.transform.hadamard = hadamard_size(linear.in);
   }
   return scheme;
+}
+
+// Learned transforms begin as Hadamard matrices. Linears that share an input share one, which is
+// stored with the first of them.
+void plan_factors(const BlockSpec& spec, std::vector<PlannedLinear>& linears) {
+  for (const LinearSet& set : spec.input_sets()) {
+    InputTransform transform{.kronecker = kronecker_size(linears[set.front()].linear.in)};
+    if (!transform.kronecker.any()) continue;
+    transform.factors = hadamard_factors(transform.kronecker);
+    for (const std::size_t i : set) {
+      if (!linears[i].scheme.weight.quantized()) continue;
+      if (transform.stored_with.empty()) transform.stored_with = linears[i].linear.name;
+      linears[i].scheme.transform = transform;
+    }
+  }
 }
 
 std::string suffix(const LinearSpec& linear, const BlockSpec& block) {
@@ -155,6 +171,7 @@ Status plan_blocks(Plan& plan, const std::vector<Sensitivity>& split) {
       }
       block.linears.push_back({*linear, *scheme});
     }
+    if (plan.recipe.rotate.method == RotateMethod::kronecker) plan_factors(spec, block.linears);
     plan.blocks.push_back(std::move(block));
   }
   for (std::string& notice : describe_changes(changed)) plan.notices.push_back(std::move(notice));

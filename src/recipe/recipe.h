@@ -40,6 +40,20 @@ struct SmoothSpec {
       150;  // from this on, with dynamic ones; between, equalised, with static ones
 };
 
+// rotate.*: every linear's input in another basis at run time: a Hadamard matrix
+// (methods/rotate.h), or one that is learned (methods/kronecker.h).
+enum class RotateMethod { none, hadamard, kronecker };
+
+struct RotateSpec {
+  RotateMethod method = RotateMethod::none;
+  double rate = 5e-3;  // kronecker: AdamW, cosine to 0
+  std::int64_t epochs = 8;
+  std::int64_t batch = 4;    // windows a step
+  std::int64_t windows = 0;  // of the calibration text that it looks at; 0: all
+
+  bool learns() const { return method == RotateMethod::kronecker && epochs > 0; }
+};
+
 // solve.*: rounding that lets later inputs make up for the errors of earlier ones
 // (methods/solve.h).
 enum class SolveMethod { nearest, gptq, gptaq, quantease };
@@ -122,7 +136,7 @@ struct Recipe {
   std::int64_t sensitive_group_size = 32;  // kurtosis-groups: the two other sizes
   std::int64_t robust_group_size = 256;
   SmoothSpec smooth;
-  bool hadamard = false;  // rotate.hadamard: the inputs of all linears are rotated at run time
+  RotateSpec rotate;
   RangeMethod range = RangeMethod::min_max;
   ClipChoice activation_clip = ClipChoice::none;  // none: that of the scheme
   SolveSpec solve;
@@ -143,9 +157,10 @@ struct Recipe {
   // Whether a pass looks at what the float block gets, beside what the packed one does.
   bool needs_teacher_inputs() const { return solve.needs_teacher_inputs() || corrects_biases(); }
   bool needs_calibration() const {
-    return !learn.empty() || corrects_biases() || range == RangeMethod::importance_search ||
-           searches_clips() || may_be_static() || smooth.method != SmoothMethod::none ||
-           solve.method != SolveMethod::nearest || tune.method != TuneMethod::none;
+    return rotate.learns() || !learn.empty() || corrects_biases() ||
+           range == RangeMethod::importance_search || searches_clips() || may_be_static() ||
+           smooth.method != SmoothMethod::none || solve.method != SolveMethod::nearest ||
+           tune.method != TuneMethod::none;
   }
 };
 

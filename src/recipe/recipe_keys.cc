@@ -270,8 +270,18 @@ std::vector<PassKind> make_pass_kinds() {
          {number("plain_below", &SmoothSpec::plain_below, 0, 1e9),
           number("dynamic_from", &SmoothSpec::dynamic_from, 0, 1e9),
           flag("linears", &SmoothSpec::linears)});
-  kinds.push_back(choice("rotate", "none", &Recipe::hadamard, false));
-  kinds.push_back(choice("rotate", "hadamard", &Recipe::hadamard, true));
+  const auto rotate = [&](std::string_view name, RotateMethod method,
+                          std::vector<RecipeKey<RotateSpec>> keys = {}) {
+    kinds.push_back(
+        choice("rotate", name, &Recipe::rotate, &RotateSpec::method, method, std::move(keys)));
+  };
+  rotate("none", RotateMethod::none);
+  rotate("hadamard", RotateMethod::hadamard);
+  rotate("kronecker", RotateMethod::kronecker,
+         {number("rate", &RotateSpec::rate, 0, 1),
+          integer("epochs", &RotateSpec::epochs, Count{0}, Count{1000}),
+          integer("batch", &RotateSpec::batch, Count{1}, Count{1024}),
+          integer("windows", &RotateSpec::windows, Count{0}, Count{1} << 20)});
   for (const auto& [name, method] : {std::pair{"min-max", RangeMethod::min_max},
                                      {"mse-search", RangeMethod::mse_search},
                                      {"importance-search", RangeMethod::importance_search},

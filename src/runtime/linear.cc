@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/threads.h"
 #include "kernels/hadamard.h"
+#include "kernels/kronecker.h"
 #include "kernels/packed_product.h"
 #include "runtime/blas.h"
 
@@ -92,7 +93,9 @@ Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const L
     if (!scale) return scale.error();
     linear.activation.scale = *scale;
   }
-  linear.transform = scheme->transform;
+  Result<InputTransform> transform = read_factors(checkpoint, scheme->transform);
+  if (!transform) return transform.error();
+  linear.transform = *std::move(transform);
   const std::optional<std::int64_t> groups = kernel_groups(linear.activation, *stored);
   if (linear.isa != Isa::reference && groups) {
     linear.arranged = arrange(*stored, *groups);
@@ -134,7 +137,11 @@ std::span<const float> LinearInput::values(const InputTransform& transform) {
   if (!transform.any()) return x_;
   if (turned_.empty() || turned_by_ != transform) {
     turned_.assign(x_.begin(), x_.end());
-    hadamard_rows(turned_, transform.hadamard);
+    if (transform.factors) {
+      kronecker_rows(turned_, *transform.factors);
+    } else {
+      hadamard_rows(turned_, transform.hadamard);
+    }
     turned_by_ = transform;
   }
   return turned_;

@@ -509,5 +509,57 @@ TEST(InputScale, IsOneNumberAboveZero) {
   EXPECT_EQ(read_input_scale(*without, "l").error().code, "packed/missing-tensor");
 }
 
+const InputTransform kFactored{.kronecker = {2, 16}, .stored_with = "l"};
+
+TEST(InputFactors, AreReadAsTheyWereWritten) {
+  LinearScheme scheme{{4, 32, false}, {}, kFactored};
+  auto factors = std::make_shared<KroneckerFactors>();
+  factors->size = {2, 16};
+  factors->left = {0.5F, -0.25F, 1.0F, 3.0F};
+  factors->right.assign(256, 0.125F);
+  scheme.transform.factors = factors;
+  EXPECT_EQ(stored_input_parts("l", scheme).size(), 2U);
+  EXPECT_TRUE(stored_input_parts("k", scheme).empty()) << "stored once";
+  const GroupAffineWeight weight = some_weight({4, 32, false});
+  const PackedTensors packed("l", weight, scheme);
+  std::vector<OwnedTensor> tensors;
+  for (const TensorToWrite& tensor : packed.tensors()) {
+    tensors.push_back(
+        {tensor.name, tensor.dtype, tensor.shape, {tensor.bytes.begin(), tensor.bytes.end()}});
+  }
+  const Result<Checkpoint> checkpoint = written(tensors);
+  EXPECT_EQ(read_factors(*checkpoint, kFactored).value(), scheme.transform);
+  EXPECT_EQ(read_factors(*checkpoint, {.hadamard = 32}).value(), (InputTransform{.hadamard = 32}));
+}
+
+TEST(InputFactors, AreTwoFiniteHalfFloatMatricesOfTheirSizes) {
+  struct Stored {
+    DType type;
+    std::vector<std::int64_t> shape;
+    std::uint16_t value;
+    std::string code;
+  };
+  for (const Stored& right :
+       std::vector<Stored>{{DType::bf16, {16, 16}, 0x3C00, "packed/wrong-dtype"},
+                           {DType::f16, {256}, 0x3C00, "packed/wrong-shape"},
+                           {DType::f16, {16, 15}, 0x3C00, "packed/wrong-shape"},
+                           {DType::f16, {0, 0}, 0x3C00, "packed/wrong-shape"},
+                           {DType::f16, {16, 16}, 0x7C00, "checkpoint/non-finite"},
+                           {DType::f16, {16, 16}, 0x7E00, "checkpoint/non-finite"}}) {
+    std::vector<OwnedTensor> tensors = tensors_of(some_weight({4, 32, false}));
+    const auto add = [&](const std::string& name, const Stored& stored) {
+      std::int64_t count = 1;
+      for (const std::int64_t size : stored.shape) count *= size;
+      const std::vector<std::uint16_t> values(static_cast<std::size_t>(count), stored.value);
+      const auto bytes = std::as_bytes(std::span(values));
+      tensors.push_back({name, stored.type, stored.shape, {bytes.begin(), bytes.end()}});
+    };
+    add("l.input_left", {DType::f16, {2, 2}, 0x3C00, ""});
+    EXPECT_EQ(read_factors(*written(tensors), kFactored).error().code, "packed/missing-tensor");
+    add("l.input_right", right);
+    EXPECT_EQ(read_factors(*written(tensors), kFactored).error().code, right.code);
+  }
+}
+
 }  // namespace
 }  // namespace lowbit

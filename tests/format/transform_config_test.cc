@@ -86,6 +86,59 @@ TEST(TransformConfig, IsWrittenAndReadBack) {
             "lowbit-hadamard");
 }
 
+// Two inputs of block 0, with factors of their own.
+OrderedJson config_with_factors() {
+  QuantizationMap map;
+  for (const std::string& linear : {kLinears[0], kLinears[1]}) {
+    map.set(linear, {{4, 32, true}, {}, {.kronecker = {16, 32}, .stored_with = linear}});
+  }
+  return {{"quantization_config", map.quantization_config(kLinears)}};
+}
+
+TEST(TransformConfig, FactorsAreTwoSizesAndOneEntryForEachInput) {
+  const OrderedJson config = config_with_factors();
+  const QuantizationMap map = read(config).value();
+  const InputTransform& transform = map.find(kLinears[1])->transform;
+  EXPECT_EQ(transform.kronecker, (KroneckerSize{16, 32}));
+  EXPECT_EQ(transform.stored_with, kLinears[1]);
+  EXPECT_EQ(describe(*map.find(kLinears[1])), "W4 g32 sym, A16, K16x32");
+  const OrderedJson& group =
+      config["quantization_config"]["transform_config"]["config_groups"]["kronecker_16x32"];
+  EXPECT_EQ(group["type"], "lowbit-kronecker");
+  EXPECT_EQ(group["apply"].size(), 2U);
+  EXPECT_EQ(config["quantization_config"]["config_groups"]["group_0"]["format"],
+            "lowbit-pack-quantized");
+}
+
+TEST(TransformConfig, RefusesFactorsThatSayNoTransform) {
+  const std::vector<std::pair<std::string, std::string>> refusals = {
+      {"/left", "null"},
+      {"/left", "1"},
+      {"/left", "-16"},
+      {"/right", "1048576"},
+      {"/right", R"("32")"},
+      {"/head_dim", "512"},
+      {"/apply/0/stored_with", "null"},
+      {"/apply/0/stored_with", "7"},
+      {"/apply/0/stored_with", R"("model.layers.0")"},
+      {"/apply/0/stored_with", "\"" + kLinears[1] + "\""}};  // of another input
+  for (const auto& [pointer, value] : refusals) {
+    OrderedJson config = config_with_factors();
+    config["quantization_config"]["transform_config"]["config_groups"]["kronecker_16x32"]
+          [OrderedJson::json_pointer(pointer)] = parsed(value);
+    const Result<QuantizationMap> map = read(config);
+    EXPECT_EQ(map ? "none" : map.error().code, "packed/bad-config") << pointer << " = " << value;
+  }
+  OrderedJson config = config_with_transform();  // keys of factors in a Hadamard matrix's group
+  config["quantization_config"]["transform_config"]["config_groups"]["R4"]["left"] = 16;
+  EXPECT_EQ(read(config).error().code, "packed/bad-config");
+}
+
+TEST(TransformConfig, FactorsMustMultiplyToTheRow) {
+  EXPECT_TRUE(check_transform("a", {.kronecker = {16, 32}}, 512).ok());
+  EXPECT_EQ(check_transform("a", {.kronecker = {16, 32}}, 1024).error().code, "packed/bad-config");
+}
+
 TEST(TransformConfig, ModelsWithoutTransformsDoNotHaveTheKey) {
   QuantizationMap map;
   map.set(kLinears[0], {{4, 32, true}, {}});

@@ -259,6 +259,15 @@ TEST(Quantize, KilledWhereASolverSeesTheFloatStreamEndsWithTheSameBytes) {
   expect_same_bytes_after_kills(kGptaq);
 }
 
+// Factors are in the block's shard alone, and the drafts' are needed again after the tune pass.
+TEST(Quantize, KilledAmongLearnedTransformsEndsWithTheSameBytes) {
+  std::vector<std::string> settings = {"smooth=awq", "rotate=kronecker", "rotate.epochs=2",
+                                       "rotate.batch=2", "solve=gptaq"};
+  expect_same_bytes_after_kills({.settings = settings, .learns = false});
+  settings.emplace_back("tune=end-to-end");
+  expect_same_bytes_after_kills({.settings = settings, .learns = false});
+}
+
 Run of_format(const std::string& format, std::vector<std::string> settings = {}) {
   settings.insert(settings.begin(),
                   {"scheme.weights.format=" + format, "scheme.activations.bits=16"});
@@ -322,12 +331,10 @@ TEST(Quantize, GptaqWithoutAsymmetryIsGptq) {
   EXPECT_FALSE(shards("gptaq", "1") == gptq);
 }
 
-// What passes fold into norms, biases and rotations has to be in the files and in the runtime: at 8
-// bits the packed model computes what the source does.
-TEST(Quantize, PackedAfterAllPassesIsTheSourceModelOnEveryFamily) {
+void expect_packed_is_source(const std::vector<std::string>& passes) {
   for (const std::string model : {"llama2-biases", "qwen2", "qwen3", "opt", "mistral-window"}) {
     const TemporaryFolder temporary;
-    std::vector<std::string> settings = kAllPasses;
+    std::vector<std::string> settings = passes;
     settings.insert(settings.end(), {"scheme.weights.bits=8", "scheme.activations.bits=16"});
     const auto done =
         run(real_file_system(), temporary.path() / "out", {.settings = settings, .model = model});
@@ -346,6 +353,18 @@ TEST(Quantize, PackedAfterAllPassesIsTheSourceModelOnEveryFamily) {
         ((packed - source).square().mean() / source.square().mean()).item<double>();
     EXPECT_LT(error, 1e-3) << model;
   }
+}
+
+// What passes fold into norms, biases and rotations has to be in the files and in the runtime: at 8
+// bits the packed model computes what the source does.
+TEST(Quantize, PackedAfterAllPassesIsTheSourceModelOnEveryFamily) {
+  expect_packed_is_source(kAllPasses);
+}
+
+TEST(Quantize, PackedWithLearnedTransformsIsTheSourceModelOnEveryFamily) {
+  std::vector<std::string> passes = kAllPasses;
+  passes.insert(passes.end(), {"rotate=kronecker", "rotate.rate=2e-2", "rotate.epochs=2"});
+  expect_packed_is_source(passes);
 }
 
 // Chosen clips reach what comes after: the passes, the student's stream, and config.json.
