@@ -10,6 +10,20 @@ namespace {
 
 constexpr std::int64_t kGrain = 64;  // groups a thread takes at least
 
+// The straight-through estimator around whatever computes the quantized values.
+class StraightThrough : public torch::autograd::Function<StraightThrough> {
+ public:
+  static Tensor forward(torch::autograd::AutogradContext*, const Tensor& x,
+                        const Tensor& quantized) {
+    (void)x;
+    return quantized.view_as(quantized);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
+                                                 torch::autograd::variable_list upstream) {
+    return {upstream[0], Tensor()};
+  }
+};
+
 std::int64_t group_of(const WeightScheme& scheme, std::int64_t in) {
   return scheme.group_size == 0 ? in : scheme.group_size;
 }
@@ -27,6 +41,8 @@ Tensor by_group(const Tensor& values, const GroupParameters& parameters) {
   return values.view({values.size(0), parameters.scale.size(1), -1});
 }
 
+bool records_gradient(const Tensor& x) { return at::GradMode::is_enabled() && x.requires_grad(); }
+
 struct Codes {
   Tensor steps, rounded, code, zero, scale;  // [out, groups, group] and [out, groups, 1]
 };
@@ -38,28 +54,19 @@ Codes code_weight(const Tensor& weight, const GroupParameters& parameters,
   const std::int64_t group = group_of(scheme, weight.size(1));
   Codes codes;
   codes.scale = parameters.scale.unsqueeze(2);
-  codes.zero = parameters.zero.unsqueeze(2).round().clamp(0, top);
+  codes.zero = straight_round(parameters.zero.unsqueeze(2)).clamp(0, top);
   codes.steps = weight.view({weight.size(0), -1, group}) / codes.scale;
-  codes.rounded = codes.steps.round();
+  codes.rounded = straight_round(codes.steps);
   codes.code = (codes.rounded + codes.zero).clamp(0, top);
   return codes;
 }
 
-// The straight-through estimator around whatever computes the quantized values.
-class StraightThrough : public torch::autograd::Function<StraightThrough> {
- public:
-  static Tensor forward(torch::autograd::AutogradContext*, const Tensor& x,
-                        const Tensor& quantized) {
-    (void)x;
-    return quantized.view_as(quantized);
-  }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
-                                                 torch::autograd::variable_list upstream) {
-    return {upstream[0], Tensor()};
-  }
-};
-
 }  // namespace
+
+Tensor straight_round(const Tensor& x) {
+  const Tensor rounded = x.detach().round();
+  return records_gradient(x) ? StraightThrough::apply(x, rounded) : rounded;
+}
 
 Tensor fake_quant_weight_reference(const Tensor& weight, const GroupParameters& parameters,
                                    const WeightScheme& scheme) {
@@ -92,7 +99,7 @@ FakeQuantGradient fake_quant_weight_backward_reference(const Tensor& weight,
 Tensor fake_quant_activation_reference(const Tensor& x, const ActivationScheme& scheme) {
   const double top = (1 << scheme.bits) - 1;
   const double middle = 1 << (scheme.bits - 1);
-  const Tensor groups = x.detach().view({x.size(0), -1, group_of(scheme, x.size(1))});
+  const Tensor groups = x.view({x.size(0), -1, group_of(scheme, x.size(1))});
   const Tensor low = groups.amin(2, true);
   const Tensor high = groups.amax(2, true);
   Tensor scale;
@@ -105,9 +112,9 @@ Tensor fake_quant_activation_reference(const Tensor& x, const ActivationScheme& 
     zero = at::full_like(scale, middle);
   } else {
     scale = (scheme.clip * (high - low) / top).clamp(1e-5, 1e4);
-    zero = (-(scheme.clip * low) / scale).clamp(-1e4, 1e4).round();
+    zero = straight_round((-(scheme.clip * low) / scale).clamp(-1e4, 1e4));
   }
-  const Tensor code = ((groups / scale).round() + zero).clamp(0, top);
+  const Tensor code = (straight_round(groups / scale) + zero).clamp(0, top);
   return ((code - zero) * scale).view_as(x);
 }
 
@@ -183,7 +190,7 @@ Tensor fake_quant_activation(const Tensor& x, const ActivationScheme& scheme) {
   } else {
     out = fake_quant_activation_reference(values, scheme);
   }
-  if (!at::GradMode::is_enabled() || !x.requires_grad()) return out;
+  if (!records_gradient(x)) return out;
   return StraightThrough::apply(x, out);
 }
 

@@ -43,7 +43,12 @@ FakeQuantGradient fake_quant_weight_backward(const Tensor& weight,
 // block could not learn to make those values smaller.
 Tensor fake_quant_activation(const Tensor& x, const ActivationScheme& scheme);
 
-// The same three in tensor operations, for any float dtype and device.
+// To the nearest integer; its gradient is the identity.
+Tensor straight_round(const Tensor& x);
+
+// The same three in tensor operations, for any float dtype and device. Of integers, the first and
+// the last are differentiable as they stand, by the scales and by what a dynamic range comes from
+// too: smaller ranges have smaller steps, which is what a transform of inputs is learned for.
 Tensor fake_quant_weight_reference(const Tensor& weight, const GroupParameters& parameters,
                                    const WeightScheme& scheme);
 FakeQuantGradient fake_quant_weight_backward_reference(const Tensor& weight,

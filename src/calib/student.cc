@@ -16,14 +16,19 @@ std::size_t alike(std::span<const PlannedLinear> linears, std::span<const std::s
   return count;
 }
 
+Tensor taken(const LinearScheme& scheme, const Tensor& x) {
+  const Tensor input = turned(x, scheme.transform);
+  return scheme.activation.quantized() ? fake_quant_activation(input, scheme.activation) : input;
+}
+
 }  // namespace
 
 TorchBlock::Products student_products(const TorchBlock& block,
                                       std::span<const PlannedLinear> linears,
                                       const std::vector<Tensor>& weights, Precision precision,
-                                      const InputVisitor& visit, const InputTurn& turn) {
+                                      const InputVisitor& visit, const InputTaker& take) {
   CHECK(linears.size() == block.linears() && weights.size() == block.linears());
-  return [&block, linears, &weights, precision, visit, turn](std::span<const std::size_t> which,
+  return [&block, linears, &weights, precision, visit, take](std::span<const std::size_t> which,
                                                              const Tensor& x) {
     const auto type = precision == Precision::bfloat16 ? at::kBFloat16 : at::kFloat;
     std::vector<Tensor> outputs;
@@ -31,8 +36,7 @@ TorchBlock::Products student_products(const TorchBlock& block,
       const auto together = which.first(alike(linears, which));
       which = which.subspan(together.size());
       const LinearScheme& scheme = linears[together[0]].scheme;
-      Tensor input = turn ? turn(together[0], x) : turned(x, scheme.transform);
-      if (scheme.activation.quantized()) input = fake_quant_activation(input, scheme.activation);
+      const Tensor input = take ? take(together[0], x) : taken(scheme, x);
       if (visit && !visit(together, input)) return std::vector<Tensor>();
       for (const std::size_t linear : together) {
         Tensor y = at::matmul(input.to(type), weights[linear].t()).to(at::kFloat);

@@ -16,16 +16,17 @@ enum class Precision { float32, bfloat16 };  // of the matrix products; sums are
 // Sees the input of linears that share it, as their products take it. False ends the forward pass.
 using InputVisitor = std::function<bool(std::span<const std::size_t> linears, const Tensor& x)>;
 
-// Takes the input of a linear in the place of its scheme's transform, for a pass that learns it.
-using InputTurn = std::function<Tensor(std::size_t linear, const Tensor& x)>;
+// Makes of a linear's input what its product takes, in the place of its scheme's transform and
+// quantization, for a pass that learns them.
+using InputTaker = std::function<Tensor(std::size_t linear, const Tensor& x)>;
 
 // Products with `weights` (one for each linear, in BlockSpec::linears() order, already dequantized;
-// bfloat16 for that precision) on inputs turned (by `turn`, where given) and quantized as each
-// linear's scheme says. Linears that share an input and a scheme share its quantization. Gradients
+// bfloat16 for that precision) on inputs turned and quantized as each linear's scheme says (or
+// as `take` does it). Linears that share an input and a scheme share its quantization. Gradients
 // flow to inputs and weights. `weights` and `linears` must outlive the result.
 TorchBlock::Products student_products(const TorchBlock& block,
                                       std::span<const PlannedLinear> linears,
                                       const std::vector<Tensor>& weights, Precision precision,
-                                      const InputVisitor& visit = {}, const InputTurn& turn = {});
+                                      const InputVisitor& visit = {}, const InputTaker& take = {});
 
 }  // namespace lowbit

@@ -18,12 +18,14 @@ BlockGradient block_gradient(const TorchBlock& block, const GradientQuery& query
   const Tensor input = query.input ? leaf(x) : x;
   std::vector<Tensor> factors;
   for (const Tensor& factor : query.factors) factors.push_back(leaf(factor));
-  const auto turn = [&](std::size_t linear, const Tensor& rows) {
+  const auto take = [&](std::size_t linear, const Tensor& rows) {
     const std::optional<std::size_t> at = query.factors_of[linear];
-    return at ? kronecker_turned(rows, factors[*at], factors[*at + 1]) : rows;
+    const ActivationScheme& scheme = query.linears[linear].scheme.activation;
+    const Tensor taken = at ? kronecker_turned(rows, factors[*at], factors[*at + 1]) : rows;
+    return scheme.quantized() ? fake_quant_activation_reference(taken, scheme) : taken;
   };
   const auto products = student_products(student, query.linears, own, query.precision, {},
-                                         factors.empty() ? InputTurn() : InputTurn(turn));
+                                         factors.empty() ? InputTaker() : InputTaker(take));
   const Tensor output = student.forward(input, products);
   const Tensor by_output = upstream(output.detach());
   BlockGradient found;

@@ -18,7 +18,8 @@ struct GradientQuery {
   std::vector<std::string> gains;    // tensors of norms that are
   bool input = false;                // whether the block's input is
   // Factors of transforms that are learned: left, right, left ... and where those of each linear
-  // begin, if it has any. Empty: the schemes' transforms.
+  // begin, if it has any; gradients then go through the ranges of the inputs too. Empty: inputs are
+  // taken as the schemes say.
   std::vector<Tensor> factors = {};
   std::vector<std::optional<std::size_t>> factors_of = {};
   Precision precision = Precision::float32;

@@ -100,12 +100,17 @@ class TransformLearner {
     }
   }
 
+  // With its gradient by the turned weight, through its ranges (straight through where it is no
+  // integer format).
   Tensor rounded_weight(std::size_t linear, const Tensor& turned_one) const {
     const WeightScheme& scheme = task_.linears[linear].scheme.weight;
-    const Tensor weight = turned_one.detach().contiguous();
-    if (!scheme.quantized()) return weight;
-    return fake_quant_weight(weight, choose_range(RangeMethod::min_max, weight, scheme, {}),
-                             scheme);
+    if (!scheme.quantized()) return turned_one;
+    if (scheme.format == WeightFormat::integer) {
+      return fake_quant_weight_reference(turned_one, min_max_range(turned_one, scheme), scheme);
+    }
+    const Tensor weight = turned_one.detach();
+    const auto range = choose_range(RangeMethod::min_max, weight, scheme, {});
+    return turned_one + (fake_quant_weight(weight, range, scheme) - weight);
   }
 
   // Over the change of the stream by the block: what is trained for does not depend on how large
@@ -145,26 +150,25 @@ class TransformLearner {
       skews.push_back(factor.skew.detach().requires_grad_(true));
       query.factors.push_back(cayley(skews.back()).matmul(factor.start));
     }
-    std::vector<Tensor> weights, turned;
+    std::vector<Tensor> weights, rounded_weights;
     for (std::size_t i = 0; i < task_.linears.size(); ++i) {
-      const Tensor& weight = task_.student.weight(i);
-      if (factors_of_[i]) {
-        query.weights.push_back(i);
-        turned.push_back(kronecker_turned(weight, query.factors[*factors_of_[i]],
-                                          query.factors[*factors_of_[i] + 1]));
-      }
-      weights.push_back(rounded_weight(i, factors_of_[i] ? turned.back() : weight));
+      weights.push_back(task_.student.weight(i));
+      if (!factors_of_[i]) continue;
+      const auto factor = query.factors.begin() + static_cast<std::ptrdiff_t>(*factors_of_[i]);
+      query.weights.push_back(i);
+      rounded_weights.push_back(
+          rounded_weight(i, kronecker_turned(weights[i], factor[0], factor[1])));
+      weights[i] = rounded_weights.back().detach();
     }
     std::vector<double> losses;
     const BlockGradient mean = mean_gradient(query, weights, now.windows, losses);
     const double loss =
         std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(losses.size());
     if (!std::isfinite(loss)) return loss;
-    // Whose gradient by the skews is that of the loss. Ranges from end to end clip nothing, so that
-    // straight through the rounding a turned weight has its rounded one's gradient.
-    Tensor whole = at::zeros({}, skews.front().options());
-    for (std::size_t i = 0; i < turned.size(); ++i)
-      whole = whole + (turned[i] * mean.weights[i]).sum();
+    Tensor whole = at::zeros({}, skews.front().options());  // its gradient is that of the loss
+    for (std::size_t i = 0; i < rounded_weights.size(); ++i) {
+      whole = whole + (rounded_weights[i] * mean.weights[i]).sum();
+    }
     for (std::size_t i = 0; i < query.factors.size(); ++i) {
       whole = whole + (query.factors[i] * mean.factors[i]).sum();
     }

@@ -48,7 +48,7 @@ GroupParameters grid_of(const Ends& ends, const WeightScheme& scheme) {
             .centered = {}};
   }
   const Tensor scale = ((ends.high - ends.low) / (levels - 1)).clamp_min(kSmallestScale);
-  return {.scale = scale, .zero = (-ends.low / scale).round(), .centered = {}};
+  return {.scale = scale, .zero = straight_round(-ends.low / scale), .centered = {}};
 }
 
 // [out, in] as [out, groups, group].

@@ -7,7 +7,7 @@ namespace lowbit {
 
 // The asymmetric grid of the group's range widened to contain 0: s = (max - min) / (2^b - 1),
 // z = round(-min / s); symmetric: s = max|w| / (2^(b-1) - 1/2), z = 2^(b-1). A group of zeros gets
-// the smallest scale. (rtn-and-granularity sheet, grids 1 and 2.)
+// the smallest scale. (rtn-and-granularity sheet, grids 1 and 2.) Differentiable.
 GroupParameters min_max_range(const Tensor& weight, const WeightScheme& scheme);
 
 // The best of 80 shrinkings p = 1, 0.99, ... 0.21 of both ends by sum |w' - w|^2.4 a group (GPTQ's

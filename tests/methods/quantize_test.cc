@@ -4,7 +4,9 @@
 
 #include <cmath>
 
+#include "calib/fake_quant.h"
 #include "calib/tensor.h"
+#include "calib/turn.h"
 #include "format/verify.h"
 #include "methods/tiny_run.h"
 #include "runtime/reference_model.h"
@@ -365,6 +367,32 @@ TEST(Quantize, PackedWithLearnedTransformsIsTheSourceModelOnEveryFamily) {
   std::vector<std::string> passes = kAllPasses;
   passes.insert(passes.end(), {"rotate=kronecker", "rotate.rate=2e-2", "rotate.epochs=2"});
   expect_packed_is_source(passes);
+}
+
+TEST(Quantize, TheRuntimeTakesLearnedFactorsAsTheStudentDoes) {
+  const TemporaryFolder temporary;
+  ASSERT_TRUE(run(real_file_system(), temporary.path() / "out",
+                  {.settings = {"rotate=kronecker", "rotate.rate=2e-2"}, .learns = false})
+                  .ok());
+  const auto model = ReferenceModel::open(real_file_system(), temporary.path() / "out").value();
+  const BlockSpec block = model.spec().block(1);
+  at::manual_seed(3);
+  for (const LinearSpec* linear : block.linears()) {
+    const auto loaded = load_linear(model.checkpoint(), *linear, model.quantization()).value();
+    ASSERT_TRUE(loaded.transform.factors) << linear->name;
+    const auto codes = read_group_affine(model.checkpoint(), linear->name, linear->out, linear->in,
+                                         model.quantization().find(linear->name)->weight);
+    const Tensor x = at::randn({40, linear->in});
+    const Tensor weight = to_tensor(codes->dequantize(), {linear->out, linear->in});
+    const Tensor expected =
+        fake_quant_activation(turned(x, loaded.transform), loaded.activation).matmul(weight.t());
+    std::vector<float> y(static_cast<std::size_t>(40 * linear->out));
+    apply(loaded, to_floats(x), y);
+    const Tensor found = to_tensor(y, {40, linear->out});
+    const double error =
+        ((found - expected).square().mean() / expected.square().mean()).item<double>();
+    EXPECT_LT(error, 1e-4) << linear->name;  // a value between two codes may fall to either
+  }
 }
 
 // Chosen clips reach what comes after: the passes, the student's stream, and config.json.

@@ -147,6 +147,26 @@ TEST(Plan, LeavesIgnoredLinearsInFloat) {
   EXPECT_GT(plan.bits_per_weight, plan_of(folder, recipe_of("rtn-w4a4")).bits_per_weight + 1);
 }
 
+TEST(Plan, GivesLinearsThatShareAnInputOneTransformAndCountsItsFactors) {
+  const LlamaFolder folder({.blocks = 1, .hidden = 512, .ffn = 1536});
+  Recipe recipe = recipe_of("rtn-w4a4");
+  recipe.ignore = {"q_proj"};
+  const double plain = plan_of(folder, recipe).bits_per_weight;
+  recipe.rotate.method = RotateMethod::kronecker;
+  const Plan plan = plan_of(folder, recipe);
+  const std::vector<PlannedLinear>& linears = plan.blocks[0].linears;
+  EXPECT_FALSE(linears[0].scheme.transform.any()) << "it stays in float";
+  EXPECT_EQ(linears[1].scheme.transform, linears[2].scheme.transform);
+  EXPECT_EQ(linears[1].scheme.transform.stored_with, linears[1].linear.name);
+  EXPECT_EQ(linears[6].scheme.transform.kronecker, (KroneckerSize{48, 32}));
+  double weights = 0;
+  for (const PlannedLinear& planned : linears) {
+    weights += static_cast<double>(planned.linear.out * planned.linear.in);
+  }
+  const double factors = 3 * (16 * 16 + 32 * 32) + 48 * 48 + 32 * 32;
+  EXPECT_NEAR((plan.bits_per_weight - plain) * weights, 16 * factors, 1);
+}
+
 TEST(Plan, RefusesToIgnoreWhatIsNotThere) {
   const LlamaFolder folder({.blocks = 1});
   Recipe recipe = recipe_of("rtn-w4a4");
