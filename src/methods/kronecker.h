@@ -4,8 +4,9 @@
 // to nearest in their ranges and the inputs quantized as their schemes say, matches the teacher's.
 //
 // A factor is Cayley(A) H with A free, 0 at the start: it stays orthogonal, so that a weight takes
-// the same factors as its input. Squared error over that of the change of the stream by the block,
-// straight-through rounding, AdamW without decay, cosine to 0. What is learned is rounded to
+// the same factors as its input. Squared error over that of the change of the stream by the block;
+// gradients go straight through the rounding, and through the ends of the ranges, which are what a
+// transform can make smaller. AdamW without decay, cosine to 0. What is learned is rounded to
 // float16 before the last measurement; where that is no better than the start, the start stays.
 #pragma once
 

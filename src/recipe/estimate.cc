@@ -152,7 +152,8 @@ std::uint64_t streams_bytes(const Plan& plan) {
 //   batch; trained weights: a copy of theirs, two moments, the best state and a
 //   window's gradient; of a larger batch, a gradient for each window more.
 // Mapped weights are not counted: the system takes those pages back when it needs them.
-// A learned rotation trains like weights: each has its turned copy, and a window's gradient.
+// Learned rotations: all that lies between weights and inputs as they are and as they are
+// quantized, and for each weight a gradient of each window.
 std::uint64_t learning_bytes(const Plan& plan) {
   const BlockSize block = largest_block(plan);
   const auto length = static_cast<std::uint64_t>(plan.recipe.calibration.length);
@@ -163,8 +164,10 @@ std::uint64_t learning_bytes(const Plan& plan) {
   std::uint64_t copies = 5;
   if (const RotateSpec& rotate = plan.recipe.rotate; rotate.learns()) {
     const auto batch = static_cast<std::uint64_t>(rotate.batch);
-    step = length * batch * per_token * kFloatBytes;
-    copies += batch;
+    const std::uint64_t inputs =
+        5 * (3 * static_cast<std::uint64_t>(plan.model.hidden) + block.widest_input);
+    step = length * batch * (per_token + inputs) * kFloatBytes;
+    copies += batch + 4;
   }
   for (const LearnSpec& learn : plan.recipe.learn) {
     const auto tokens = length * static_cast<std::uint64_t>(learn.batch);

@@ -104,7 +104,7 @@ class LearnedTransforms : public ::testing::Test {
     BlockTask work = task(student, report);
     EXPECT_TRUE(kronecker_pass(spec)(work).ok());
     EXPECT_TRUE(rotate_pass()(work).ok());
-    EXPECT_TRUE(report.notices.empty());
+    EXPECT_TRUE(report.notices.empty()) << report.notices.front();
     return student;
   }
 
@@ -140,7 +140,7 @@ TEST_F(LearnedTransforms, LoseLessThanHadamardMatrices) {
 }
 
 TEST_F(LearnedTransforms, AreOrthogonalSharedAndLeaveTheFunction) {
-  const TorchBlock student = run({.rate = 1e-2, .epochs = 20, .batch = 2});
+  const TorchBlock student = run({.rate = 1e-2, .epochs = 30, .batch = 2});
   EXPECT_EQ(linears_[0].scheme.transform.factors, linears_[2].scheme.transform.factors);
   std::vector<Tensor> weights;
   for (std::size_t i = 0; i < linears_.size(); ++i) {
