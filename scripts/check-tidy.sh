@@ -17,5 +17,5 @@ for file in "${files[@]}"; do
 done
 printf '%s\0' "${compiled[@]}" |
   xargs -0 -n 1 -P "$(nproc)" clang-tidy -p build/notorch --quiet --warnings-as-errors='*' \
-    --extra-arg=-Wno-unknown-warning-option
+    --extra-arg=-Wno-unknown-warning-option --extra-arg=-Wno-unused-command-line-argument
 echo "tidy: ${#compiled[@]} files"

@@ -28,7 +28,7 @@ std::vector<float> hadamard_factor_values(std::int64_t size) {
 }  // namespace
 
 void kronecker_rows(std::span<float> rows, const KroneckerFactors& factors) {
-  const auto [left, right] = factors.size;
+  const std::int64_t left = factors.size.left, right = factors.size.right;
   const std::int64_t width = left * right;
   CHECK(width > 0 && std::ssize(rows) % width == 0);
   const std::int64_t columns = (right + kPanel - 1) / kPanel * kPanel;
