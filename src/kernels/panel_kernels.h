@@ -64,6 +64,7 @@ namespace {
 //                              a form that holds kDots<bits> of them, whatever the bytes are
 //   dot_word<bits>(sums, codes, p)  the same of each panel, with the four bytes at p in all lanes
 //   widen<bits>(total, sum)    adds such a sum to integers
+//   kPrefetchBytes             how far ahead codes of few tokens are fetched (docs/performance.md)
 //   kBlockBytes                activations of that size stay in the second cache
 //   kSums                      tokens whose sums, and what a dot needs besides, stay in registers
 //   kTilePanels                panels that share a token's word then
@@ -278,7 +279,7 @@ class Panels : PanelParts<V> {
           for (int i = 0; i < kChains; ++i) run[t][i] = V::splat(0);
         }
         for (; k < end; k += L::kChunkInputs, chunk += L::kChunkBytes) {
-          V::prefetch(chunk + 2048);
+          V::prefetch(chunk + V::kPrefetchBytes);
           for (int step = 0; step < L::kSteps; ++step, input += 4) {
             const I code = codes<kBits>(chunk, step);
             for (int t = 0; t < kTokens; ++t) {

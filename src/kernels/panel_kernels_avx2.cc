@@ -46,6 +46,7 @@ struct Avx2 {
     return {_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)};
   }
 
+  static constexpr std::int64_t kPrefetchBytes = 2048;
   static constexpr std::int64_t kBlockBytes = 1 << 18;
   static constexpr int kSums = 6;
   static constexpr int kTilePanels = 1;

@@ -27,6 +27,7 @@ struct Avx512 {
   static Ints subtract(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
   static Ints subtract_bytes(Ints a, Ints b) { return _mm512_sub_epi8(a, b); }
   static Ints multiply(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
+  static constexpr std::int64_t kPrefetchBytes = 4096;
   static constexpr std::int64_t kBlockBytes = 1 << 20;
   static constexpr int kSums = 12;
   static constexpr int kTilePanels = 2;  // or a dot needs a load, of which two begin in a cycle

@@ -60,6 +60,7 @@ struct Portable {
   static Ints multiply(const Ints& x, const Ints& y) {
     return each<Ints>([&](int i) { return x.lane[i] * y.lane[i]; });
   }
+  static constexpr std::int64_t kPrefetchBytes = 2048;
   static constexpr std::int64_t kBlockBytes = 1 << 18;
   static constexpr int kSums = 6;
   static constexpr int kTilePanels = 1;
