@@ -58,12 +58,7 @@ Status correct_set(BlockTask& task, const LinearSet& set, const std::vector<Tens
   for (const std::size_t i : set) {
     const Tensor bias = task.student.bias(i) + outputs[i] - query.weights[i].mv(means[i]);
     const std::string& name = task.linears[i].linear.name;
-    if (!bias.isfinite().all().item<bool>()) {
-      return bad_input("quantize/non-finite",
-                       name +
-                           ": its inputs are not finite; the source model overflows on this "
-                           "text, or the recipe's bits are too few for it");
-    }
+    if (!bias.isfinite().all().item<bool>()) return non_finite_inputs(name);
     task.student.set_floats({{name + ".bias", bias}});
   }
   return {};

@@ -1,6 +1,10 @@
 #include "methods/block_gradient.h"
 
+#include <cmath>
+#include <numeric>
+
 #include "calib/turn.h"
+#include "calib/windows.h"
 
 namespace lowbit {
 
@@ -51,6 +55,28 @@ BlockGradient mean_of(const std::vector<BlockGradient>& windows) {
     }
   }
   return mean;
+}
+
+MeanGradient mean_gradient(
+    const BlockTask& task, const GradientQuery& query, const std::vector<Tensor>& weights,
+    WindowRange windows,
+    const std::function<WindowLoss(std::int64_t window, const Tensor& output)>& loss_of) {
+  const auto count = static_cast<std::size_t>(windows.last - windows.first);
+  std::vector<BlockGradient> found(count);
+  std::vector<double> losses(count);
+  for_windows(task.device, windows.first, windows.last, [&](std::int64_t window) {
+    const auto at = static_cast<std::size_t>(window - windows.first);
+    const auto upstream = [&](const Tensor& output) {
+      WindowLoss of_window = loss_of(window, output);
+      losses[at] = of_window.loss;
+      return std::isfinite(of_window.loss) ? of_window.gradient : Tensor();
+    };
+    found[at] = block_gradient(task.student, query, weights, task.inputs.get(window, task.device),
+                               upstream);
+  });
+  const double loss =
+      std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(count);
+  return {.loss = loss, .mean = std::isfinite(loss) ? mean_of(found) : BlockGradient()};
 }
 
 }  // namespace lowbit

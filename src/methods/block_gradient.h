@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "calib/block.h"
+#include "calib/pipeline.h"
 #include "calib/student.h"
+#include "methods/training.h"
 
 namespace lowbit {
 
@@ -41,5 +43,19 @@ BlockGradient block_gradient(const TorchBlock& block, const GradientQuery& query
 
 // The mean of windows' gradients, all of them of the same query and none empty; without inputs.
 BlockGradient mean_of(const std::vector<BlockGradient>& windows);
+
+struct WindowLoss {
+  double loss = 0;
+  Tensor gradient;  // by the block's output
+};
+struct MeanGradient {
+  double loss = 0;     // over the windows
+  BlockGradient mean;  // empty where the loss is not finite
+};
+// Over some training windows of the task, a thread each. `loss_of` is called on these threads.
+MeanGradient mean_gradient(
+    const BlockTask& task, const GradientQuery& query, const std::vector<Tensor>& weights,
+    WindowRange windows,
+    const std::function<WindowLoss(std::int64_t window, const Tensor& output)>& loss_of);
 
 }  // namespace lowbit

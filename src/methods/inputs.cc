@@ -35,6 +35,13 @@ Tensor sampled_tokens(const Tensor& x, std::int64_t count) {
   return x.slice(0, 0, x.size(0), stride).clone();
 }
 
+Error non_finite_inputs(const std::string& linear) {
+  return bad_input("quantize/non-finite",
+                   linear +
+                       ": its inputs are not finite; the source model overflows on this text, or "
+                       "the recipe's bits are too few for it");
+}
+
 void measure_inputs(
     const BlockTask& task, const InputQuery& query,
     const std::function<Measured(const Tensor& x)>& measure,

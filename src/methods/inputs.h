@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "calib/pipeline.h"
@@ -28,6 +29,9 @@ InputQuery float_query(const BlockTask& task, std::int64_t windows, Basis basis)
 std::int64_t asked_windows(const BlockTask& task, std::int64_t windows);
 // About `count` tokens of x [tokens, in], as far apart as they can be; a copy.
 Tensor sampled_tokens(const Tensor& x, std::int64_t count);
+
+// "quantize/non-finite": of a linear whose inputs are not finite.
+Error non_finite_inputs(const std::string& linear);
 
 // Passes windows through the block, without gradients. `measure` turns the input x [tokens, in]
 // of linears that share it into what is kept of it, for several windows at a time; `take` gets that

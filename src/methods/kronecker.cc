@@ -160,10 +160,13 @@ class TransformLearner {
           rounded_weight(i, kronecker_turned(weights[i], factor[0], factor[1])));
       weights[i] = rounded_weights.back().detach();
     }
-    std::vector<double> losses;
-    const BlockGradient mean = mean_gradient(query, weights, now.windows, losses);
-    const double loss =
-        std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(losses.size());
+    const auto loss_of = [&](std::int64_t window, const Tensor& output) -> WindowLoss {
+      const Tensor error = output - task_.targets.get(window, task_.device);
+      const double share = 1 / unit(window);
+      return {error.square().mean().item<double>() * share,
+              error * (2 * share / static_cast<double>(error.numel()))};
+    };
+    const auto [loss, mean] = mean_gradient(task_, query, weights, now.windows, loss_of);
     if (!std::isfinite(loss)) return loss;
     Tensor whole = at::zeros({}, skews.front().options());  // its gradient is that of the loss
     for (std::size_t i = 0; i < rounded_weights.size(); ++i) {
@@ -179,28 +182,6 @@ class TransformLearner {
            {.rate = spec_.rate * now.share, .number = now.number + 1}, {});
     }
     return loss;
-  }
-
-  // Empty where a loss is not finite.
-  BlockGradient mean_gradient(const GradientQuery& query, const std::vector<Tensor>& weights,
-                              const WindowRange& windows, std::vector<double>& losses) const {
-    losses.resize(static_cast<std::size_t>(windows.last - windows.first));
-    std::vector<BlockGradient> found(losses.size());
-    for_windows(task_.device, windows.first, windows.last, [&](std::int64_t window) {
-      const auto at = static_cast<std::size_t>(window - windows.first);
-      const auto upstream = [&](const Tensor& output) {
-        const Tensor error = output - task_.targets.get(window, task_.device);
-        const double share = 1 / unit(window);
-        losses[at] = error.square().mean().item<double>() * share;
-        const double slope = 2 * share / static_cast<double>(error.numel());
-        return std::isfinite(losses[at]) ? error * slope : Tensor();
-      };
-      found[at] = block_gradient(task_.student, query, weights,
-                                 task_.inputs.get(window, task_.device), upstream);
-    });
-    const bool finite =
-        std::all_of(losses.begin(), losses.end(), [](double loss) { return std::isfinite(loss); });
-    return finite ? mean_of(found) : BlockGradient();
   }
 
   const RotateSpec& spec_;

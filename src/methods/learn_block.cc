@@ -161,7 +161,7 @@ class BlockLearner {
 
   Status train(std::int64_t epoch) {
     const auto step = [&](const TrainingStep& now) {
-      const Gradients found = gradients(now.windows, now.number);
+      const MeanGradient found = gradients(now.windows, now.number);
       if (std::isfinite(found.loss)) update(found.mean, now.share);
       return found.loss;
     };
@@ -175,31 +175,14 @@ class BlockLearner {
                        epoch, step, on_step, task_.report.notices);
   }
 
-  // The mean loss over some windows and, where that is finite, the mean gradients.
-  struct Gradients {
-    double loss = 0;
-    BlockGradient mean;
-  };
-  Gradients gradients(WindowRange windows, std::int64_t step) const {
-    const auto [first, last] = windows;
-    const auto weights = student_weights();
-    const auto count = static_cast<std::size_t>(last - first);
-    std::vector<BlockGradient> found(count);
-    std::vector<double> losses(count);
-    for_windows(task_.device, first, last, [&](std::int64_t window) {
-      const auto at = static_cast<std::size_t>(window - first);
-      const auto upstream = [&](const Tensor& output) {
-        const FrmLoss loss = frm_loss(output, task_.targets.get(window, task_.device), spec_,
-                                      WithGradient::yes, relation_tokens(step, output.size(0)));
-        losses[at] = loss.terms.total;
-        return std::isfinite(losses[at]) ? loss.gradient : Tensor();
-      };
-      found[at] = block_gradient(task_.student, query_, weights,
-                                 task_.inputs.get(window, task_.device), upstream);
-    });
-    const double loss =
-        std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(count);
-    return {.loss = loss, .mean = std::isfinite(loss) ? mean_of(found) : BlockGradient()};
+  MeanGradient gradients(WindowRange windows, std::int64_t step) const {
+    return mean_gradient(task_, query_, student_weights(), windows,
+                         [&](std::int64_t window, const Tensor& output) -> WindowLoss {
+                           FrmLoss loss =
+                               frm_loss(output, task_.targets.get(window, task_.device), spec_,
+                                        WithGradient::yes, relation_tokens(step, output.size(0)));
+                           return {loss.terms.total, loss.gradient};
+                         });
   }
 
   void update(const BlockGradient& mean, double share) {

@@ -82,10 +82,7 @@ class BlockSolver {
     for (const std::size_t i : set) {
       if (!task_.linears[i].scheme.weight.quantized()) continue;
       if (!finite(statistics[i].hessian) || !finite(statistics[i].drift)) {
-        return bad_input("quantize/non-finite",
-                         task_.linears[i].linear.name +
-                             ": its inputs are not finite; the source model overflows on this "
-                             "text, or the recipe's bits are too few for it");
+        return non_finite_inputs(task_.linears[i].linear.name);
       }
       solve(i, statistics[i]);
     }

@@ -8,6 +8,7 @@
 
 #include "base/threads.h"
 #include "format/group_affine.h"
+#include "support/normal_values.h"
 
 namespace lowbit {
 namespace {
@@ -17,17 +18,9 @@ using testing::ElementsAre;
 
 constexpr auto kTokenGroup = ActivationGranularity::token_group;
 
-std::vector<float> random_values(std::int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<std::size_t>(count));
-  for (float& value : values) value = normal(random);
-  return values;
-}
-
 GroupAffineWeight random_weight(std::int64_t out, std::int64_t in, int bits, std::int64_t group,
                                 unsigned seed) {
-  const std::vector<float> values = random_values(out * in, seed);
+  const std::vector<float> values = normal_values(out * in, seed);
   const auto count = static_cast<std::size_t>(out * (in / group));
   return quantize_group_affine(values, out, in, {bits, group, false}, std::vector(count, .17F),
                                std::vector(count, static_cast<float>(1 << (bits - 1)) - 1),
@@ -114,7 +107,7 @@ double squared_error(const std::vector<float>& x, const ActivationScheme& scheme
 }
 
 TEST(Activations, AClipLosesLessOfGaussianValuesAtThreeBitsAndMoreAtEight) {
-  const std::vector<float> x = random_values(std::int64_t{64} * 128, 11);
+  const std::vector<float> x = normal_values(std::int64_t{64} * 128, 11);
   for (const bool symmetric : {false, true}) {
     const ActivationScheme three{3, kTokenGroup, 128, symmetric},
         eight{8, kTokenGroup, 128, symmetric};
@@ -137,7 +130,7 @@ TEST(Activations, PerTokenTakesOneScaleForTheRow) {
 TEST(Activations, ValuesThatAreNotFiniteReachTheProduct) {
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-    std::vector<float> x = random_values(64, 1);
+    std::vector<float> x = normal_values(64, 1);
     x[40] = bad;
     const QuantizedActivations q = quantize_activations(x, 64, {4, kTokenGroup, 32, false});
     EXPECT_FALSE(std::isnan(q.scales[0]));
@@ -149,7 +142,7 @@ TEST(Activations, ValuesThatAreNotFiniteReachTheProduct) {
 }
 
 TEST(Activations, ErrorIsAtMostHalfAStepAndTheZeroPointsHalf) {
-  const std::vector<float> x = random_values(256, 5);
+  const std::vector<float> x = normal_values(256, 5);
   const QuantizedActivations q = quantize_activations(x, 256, {8, kTokenGroup, 64, false});
   for (std::size_t i = 0; i < x.size(); ++i) {
     const float scale = q.scales[i / 64];
@@ -169,7 +162,7 @@ TEST_P(ProductCase, EqualsTheDefinitionToTheLastBit) {
   const Case& c = GetParam();
   const GroupAffineWeight w = random_weight(c.out, c.in, c.weight_bits, c.weight_group, 17);
   const QuantizedActivations x =
-      quantize_activations(random_values(c.tokens * c.in, 23), c.in,
+      quantize_activations(normal_values(c.tokens * c.in, 23), c.in,
                            {c.activation_bits, kTokenGroup, c.activation_group, false});
   std::vector<float> y(static_cast<std::size_t>(c.tokens * c.out));
   reference_product(x, w, y);
@@ -204,7 +197,7 @@ TEST(Product, DoesNotOverflowAtTheExtremes) {
 TEST(Product, DoesNotDependOnTheNumberOfThreads) {
   const GroupAffineWeight w = random_weight(130, 256, 4, 64, 31);
   const QuantizedActivations x =
-      quantize_activations(random_values(37 * 256, 37), 256, {4, kTokenGroup, 64, false});
+      quantize_activations(normal_values(37 * 256, 37), 256, {4, kTokenGroup, 64, false});
   std::vector<float> one(37 * 130);
   std::vector<float> many(37 * 130);
   const int before = thread_count();

@@ -8,17 +8,10 @@
 #include <random>
 
 #include "base/threads.h"
+#include "support/normal_values.h"
 
 namespace lowbit {
 namespace {
-
-std::vector<float> random_values(std::int64_t count) {
-  std::mt19937 random(11);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<std::size_t>(count));
-  for (float& value : values) value = normal(random);
-  return values;
-}
 
 // H_n[row, column]: Sylvester's entry is the parity of the common bits.
 double entry(const std::vector<std::int8_t>& factor, std::int64_t width, std::int64_t row,
@@ -54,7 +47,7 @@ constexpr std::int64_t kSizes[] = {
 
 TEST(Hadamard, IsTheDenseProductKeepsTheNormAndHasAnInverse) {
   for (const std::int64_t n : kSizes) {
-    const std::vector<float> x = random_values(3 * n);
+    const std::vector<float> x = normal_values(3 * n, 11);
     std::vector<float> turned = x, back = x;
     hadamard_rows(turned, n);
     hadamard_rows_transposed(back, n);
@@ -73,7 +66,7 @@ TEST(Hadamard, IsTheDenseProductKeepsTheNormAndHasAnInverse) {
 TEST(Hadamard, IsTheSameForEveryNumberOfThreadsAndRows) {
   constexpr std::int64_t kRows = 40, kWidth = 1536;
   const int threads = thread_count();
-  const std::vector<float> x = random_values(kRows * kWidth);
+  const std::vector<float> x = normal_values(kRows * kWidth, 11);
   std::vector<float> together = x, alone = x;
   set_thread_count(3);
   hadamard_rows(together, kWidth);

@@ -7,28 +7,21 @@
 #include <random>
 
 #include "base/threads.h"
+#include "support/normal_values.h"
 
 namespace lowbit {
 namespace {
 
-std::vector<float> random_values(std::int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<std::size_t>(count));
-  for (float& value : values) value = normal(random);
-  return values;
-}
-
 KroneckerFactors random_factors(KroneckerSize size) {
   return {.size = size,
-          .left = random_values(size.left * size.left, 1),
-          .right = random_values(size.right * size.right, 2)};
+          .left = normal_values(size.left * size.left, 1),
+          .right = normal_values(size.right * size.right, 2)};
 }
 
 TEST(Kronecker, IsTheDenseProduct) {
   for (const KroneckerSize size : {KroneckerSize{2, 3}, {16, 32}, {48, 32}, {5, 20}, {12, 7}}) {
     const KroneckerFactors factors = random_factors(size);
-    std::vector<float> fast = random_values(3 * size.left * size.right, 3);
+    std::vector<float> fast = normal_values(3 * size.left * size.right, 3);
     std::vector<float> dense = fast;
     kronecker_rows(fast, factors);
     kronecker_rows_reference(dense, factors);
@@ -40,7 +33,7 @@ TEST(Kronecker, IsTheDenseProduct) {
 
 TEST(Kronecker, GivesTheSameBitsForEveryNumberOfThreadsAndRows) {
   const KroneckerFactors factors = random_factors({16, 32});
-  const std::vector<float> x = random_values(100 * 512, 4);
+  const std::vector<float> x = normal_values(100 * 512, 4);
   std::vector<float> together = x, one_by_one = x;
   kronecker_rows(together, factors);
   for (std::size_t at = 0; at < x.size(); at += 512) {
@@ -68,7 +61,7 @@ TEST(Kronecker, SplitsARowIntoFactorsWithHadamardMatrices) {
 TEST(Kronecker, BeginsAtHadamardMatrices) {
   for (const std::int64_t in : {512, 1536, 13696}) {
     const auto factors = hadamard_factors(kronecker_size(in));
-    std::vector<float> x = random_values(in, 5);
+    std::vector<float> x = normal_values(in, 5);
     const auto power = [&] {
       double sum = 0;
       for (const float value : x) sum += double{value} * value;

@@ -10,6 +10,7 @@
 
 #include "base/half_float.h"
 #include "kernels/packed_weight.h"
+#include "support/normal_values.h"
 
 namespace lowbit {
 namespace {
@@ -53,14 +54,6 @@ class Cache {
   KvPage page_;
   std::vector<AlignedVector<std::byte>> pages_;
 };
-
-std::vector<float> normal_values(std::int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> x(static_cast<std::size_t>(count));
-  for (float& value : x) value = normal(random);
-  return x;
-}
 
 // softmax(scale * q K^T) V of one query, in double.
 using KeyAndValue = std::pair<std::vector<float>, std::vector<float>>;
