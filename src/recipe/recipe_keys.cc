@@ -210,7 +210,7 @@ RecipeKey<LearnSpec> trained() {
   };
   return {
       "train",
-      R"(a list of "scale", "zero", "weight", "norm", "rounding" and "clip", each with a rate above 0)",
+      R"(a list of "scale", "zero", "weight", "code", "norm", "rounding" and "clip", each with a rate above 0)",
       get, set};
 }
 
