@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "calib/windows.h"
@@ -15,6 +17,11 @@ namespace lowbit {
 namespace {
 
 constexpr std::int64_t kHeadRows = 256;  // tokens whose logits exist at a time
+// Of the way that training went. What it learned grows with the way, the noise of its steps with
+// the square of it: where the whole way is too far, a part of it may not be.
+constexpr std::array kShares = {1.0, 0.5, 0.25, 0.125};
+
+using Values = std::vector<std::vector<Tensor>>;  // all that is trained, of each block
 
 struct TunedWeight {
   std::size_t linear = 0;
@@ -39,6 +46,26 @@ struct WindowLoss {
   Tensor gradient;  // by the last block's output
 };
 
+// The divergence of validation windows, nats a token.
+using Divergences = std::vector<double>;
+
+double mean_of(const Divergences& windows) {
+  return std::accumulate(windows.begin(), windows.end(), 0.0) / static_cast<double>(windows.size());
+}
+
+// Whether these are lower than those of the same windows before, by more than the standard error of
+// the mean of what separates them (of one window: lower). Never where they are not finite.
+bool lower(const Divergences& now, const Divergences& before) {
+  const double gain = mean_of(before) - mean_of(now);
+  double square = 0;
+  for (std::size_t i = 0; i < now.size(); ++i) {
+    const double off = before[i] - now[i] - gain;
+    square += off * off;
+  }
+  const double n = static_cast<double>(now.size());
+  return gain > 0 && gain * gain * n * std::max(n - 1, 1.0) > square;
+}
+
 class ModelTuner {
  public:
   ModelTuner(const TuneSpec& spec, ModelTask& task)
@@ -49,28 +76,38 @@ class ModelTuner {
   }
 
   Status run() {
-    Result<double> before = validate();
+    const Result<Divergences> before = validate();
     if (!before) return before.error();
-    double best = *before;
-    task_.report.kl_before = best;
-    const std::vector<std::vector<Tensor>> start = values();
-    std::vector<std::vector<Tensor>> best_values = start;
+    const Values start = values();
+    Values found = start;
+    double best = std::numeric_limits<double>::infinity();
     for (std::int64_t epoch = 0; epoch < spec_.epochs; ++epoch) {
       if (auto status = train(epoch); !status) return status;
-      const Result<double> now = validate();
+      const Result<Divergences> now = validate();
       if (!now) return now.error();
-      if (!(*now < best)) continue;
-      best = *now;
-      best_values = values();
+      if (!(mean_of(*now) < best)) continue;
+      best = mean_of(*now);
+      found = values();
     }
-    auto after = store(best_values);
+    best = mean_of(*before);
+    double kept = 0;
+    for (const double share : kShares) {
+      const Result<Divergences> now = store(start, found, share);
+      if (!now) return now.error();
+      if (!lower(*now, *before) || !(mean_of(*now) < best)) continue;
+      best = mean_of(*now);
+      kept = share;
+    }
+    const Result<Divergences> after = store(start, found, kept);
     if (!after) return after.error();
-    if (!(*after < *before)) {
-      after = store(start);
-      if (!after) return after.error();
+    if (kept == 0) {
       task_.report.notices.emplace_back("training made the model no better; it is left as it was");
+    } else if (kept < 1) {
+      task_.report.notices.push_back(
+          fmt::format("training went too far; {:g} of its way is kept", kept));
     }
-    task_.report.kl_after = *after;
+    task_.report.kl_before = mean_of(*before);
+    task_.report.kl_after = mean_of(*after);
     return {};
   }
 
@@ -105,8 +142,8 @@ class ModelTuner {
   }
 
   // All that is trained, as it is now.
-  std::vector<std::vector<Tensor>> values() const {
-    std::vector<std::vector<Tensor>> all;
+  Values values() const {
+    Values all;
     for (const BlockState& state : states_) {
       std::vector<Tensor> values;
       for (const TunedWeight& weight : state.weights) {
@@ -119,17 +156,23 @@ class ModelTuner {
     return all;
   }
 
-  // Makes these the packed model's, rounded as it keeps them; returns its divergence.
-  Result<double> store(const std::vector<std::vector<Tensor>>& all) {
+  // Makes what lies at this share of the way between two states the packed model's, rounded as it
+  // keeps them; returns its divergences.
+  Result<Divergences> store(const Values& from, const Values& to, double share) {
     for (std::size_t b = 0; b < states_.size(); ++b) {
       TunedBlock& block = task_.blocks[b];
       std::size_t at = 0;
+      const auto next = [&] {
+        const Tensor value = at::lerp(from[b][at], to[b][at], share);
+        ++at;
+        return value;
+      };
       for (TunedWeight& weight : states_[b].weights) {
         GroupAffineWeight& packed = *block.packed[weight.linear];
-        const std::vector<float> scales = to_floats(all[b][at++]);
+        const std::vector<float> scales = to_floats(next());
         const DType type = scale_type_of(packed.format, scales);
         if (spec_.code_rate > 0) {
-          weight.codes.copy_(all[b][at++]);
+          weight.codes.copy_(next());
           const std::vector<float> codes = to_floats(weight.codes.round());
           std::transform(codes.begin(), codes.end(), packed.codes.begin(),
                          [](float code) { return static_cast<std::uint8_t>(code); });
@@ -138,7 +181,7 @@ class ModelTuner {
         weight.scale.copy_(to_tensor(packed.scales, weight.scale.sizes().vec()));
       }
       TorchBlock::Floats floats;
-      for (const TunedGain& gain : states_[b].gains) floats[gain.name] = all[b][at++];
+      for (const TunedGain& gain : states_[b].gains) floats[gain.name] = next();
       auto stored = task_.as_stored(std::move(floats));
       if (!stored) return stored.error();
       block.student.set_floats(*stored);
@@ -224,26 +267,19 @@ class ModelTuner {
     return losses;
   }
 
-  static double mean_kl(const std::vector<WindowLoss>& losses) {
-    const double sum =
-        std::accumulate(losses.begin(), losses.end(), 0.0,
-                        [](double before, const WindowLoss& loss) { return before + loss.kl; });
-    return sum / static_cast<double>(losses.size());
-  }
-
-  // Mean over the validation windows (the first training windows when there are none).
-  Result<double> validate() const {
+  // Of the validation windows (the first training windows when there are none).
+  Result<Divergences> validate() const {
     const auto [begin, end] = validation_windows(task_.inputs, task_.train_windows);
     const std::int64_t at_once = windows_at_once(task_.device);
-    double sum = 0;
+    Divergences found;
     for (std::int64_t first = begin; first < end; first += at_once) {
       const std::int64_t last = std::min(first + at_once, end);
       std::vector<Tensor> hidden = embedded(first, last);
       for (std::size_t b = 0; b < states_.size(); ++b) hidden = forward(b, hidden);
-      sum += mean_kl(head_losses(first, hidden, false)) * static_cast<double>(last - first);
+      for (const WindowLoss& loss : head_losses(first, hidden, false)) found.push_back(loss.kl);
       if (auto status = task_.on_step(done_, "validation"); !status) return status.error();
     }
-    return sum / static_cast<double>(end - begin);
+    return found;
   }
 
   Status train(std::int64_t epoch) {
@@ -263,10 +299,14 @@ class ModelTuner {
     std::vector<std::vector<Tensor>> inputs = {embedded(first, last)};  // of each block
     for (std::size_t b = 0; b < states_.size(); ++b) inputs.push_back(forward(b, inputs.back()));
     const std::vector<WindowLoss> losses = head_losses(first, inputs.back(), true);
-    const double loss = mean_kl(losses);
-    if (!std::isfinite(loss)) return loss;
+    Divergences divergences;
     std::vector<Tensor> by_output;
-    for (const WindowLoss& window : losses) by_output.push_back(window.gradient);
+    for (const WindowLoss& window : losses) {
+      divergences.push_back(window.kl);
+      by_output.push_back(window.gradient);
+    }
+    const double loss = mean_of(divergences);
+    if (!std::isfinite(loss)) return loss;
     ++updates_;
     for (std::size_t b = states_.size(); b-- > 0; inputs.pop_back()) {
       by_output = step_block(b, inputs[b], by_output, cosine);

@@ -5,9 +5,10 @@
 //
 // A step goes through the model block by block, forwards and, each block's forward pass repeated,
 // backwards: the weights of one block are decoded at a time, and of the others only inputs are
-// kept. With a rate for weights the codes are trained too, straight through the rounding; four
-// values in float32 of every weight of the model are then in memory at once. The state of the best
-// validation is the result; the start counts as one.
+// kept. With a rate for weights the codes are trained too, straight through the rounding; five
+// values in float32 of every weight of the model are then in memory at once. The result is the
+// start or what lies at a share of the way from it to the best epoch, whichever validates best; one
+// whose gain the validation windows do not tell from chance does not count.
 #pragma once
 
 #include "calib/pipeline.h"

@@ -216,7 +216,7 @@ std::uint64_t tuning_bytes(const Plan& plan) {
       batch * length * hidden * static_cast<std::uint64_t>(plan.model.blocks + 1);
   const std::uint64_t logits = 6 * 256 * vocabulary * batch;
   const std::uint64_t block = (3 + batch) * largest_block(plan).weights;
-  const std::uint64_t trained = tune.code_rate > 0 ? 4 * kFloatBytes * weights : 0;
+  const std::uint64_t trained = tune.code_rate > 0 ? 5 * kFloatBytes * weights : 0;
   return 2 * weights + trained + (block + inputs + 2 * vocabulary * hidden + logits) * kFloatBytes;
 }
 

@@ -138,6 +138,23 @@ TEST(Tune, CodesWithARateChangeAndLowerTheDivergence) {
   EXPECT_LT(found, 0.9 * divergence(kModels / "llama2", plain, windows));
 }
 
+TEST(Tune, KeepsAPartOfAWayThatWentTooFarAndNothingThatIsWorse) {
+  int parts = 0;
+  for (const char* rate : {"1e-2", "3e-2", "0.1", "0.3", "1"}) {
+    const TemporaryFolder temporary;
+    const auto report =
+        run(real_file_system(), temporary.path() / "out",
+            {.settings = {"scheme.weights.bits=2", "tune=end-to-end", "tune.rate.norm=0",
+                          std::string("tune.rate.scale=") + rate}});
+    ASSERT_TRUE(report.ok()) << report.error().message;
+    EXPECT_LE(report->tune->kl_after, report->tune->kl_before) << rate;
+    for (const std::string& notice : report->tune->notices) {
+      parts += notice.find("of its way is kept") != std::string::npos ? 1 : 0;
+    }
+  }
+  EXPECT_GT(parts, 0);
+}
+
 TEST(Tune, WithoutRatesTheModelIsWhatItWas) {
   const TemporaryFolder temporary;
   const Path plain = temporary.path() / "plain", tuned = temporary.path() / "tuned";
