@@ -2,11 +2,10 @@
 // twice, changed inputs refused by name, and what training must and must not change.
 #include "methods/quantize.h"
 
+#include <array>
 #include <cmath>
 
-#include "calib/fake_quant.h"
-#include "calib/tensor.h"
-#include "calib/turn.h"
+#include "calib/student.h"
 #include "format/verify.h"
 #include "methods/tiny_run.h"
 #include "runtime/reference_model.h"
@@ -270,6 +269,15 @@ TEST(Quantize, KilledAmongLearnedTransformsEndsWithTheSameBytes) {
   expect_same_bytes_after_kills({.settings = settings, .learns = false});
 }
 
+// So are low-rank pairs.
+TEST(Quantize, KilledAmongLowRankPairsEndsWithTheSameBytes) {
+  std::vector<std::string> settings = {"solve=gptaq", "compensate=low-rank", "compensate.rank=3",
+                                       "compensate.rounds=2"};
+  expect_same_bytes_after_kills({.settings = settings});
+  settings.emplace_back("tune=end-to-end");
+  expect_same_bytes_after_kills({.settings = settings, .learns = false});
+}
+
 Run of_format(const std::string& format, std::vector<std::string> settings = {}) {
   settings.insert(settings.begin(),
                   {"scheme.weights.format=" + format, "scheme.activations.bits=16"});
@@ -369,30 +377,104 @@ TEST(Quantize, PackedWithLearnedTransformsIsTheSourceModelOnEveryFamily) {
   expect_packed_is_source(passes);
 }
 
-TEST(Quantize, TheRuntimeTakesLearnedFactorsAsTheStudentDoes) {
+void expect_runtime_is_student(const std::vector<std::string>& settings) {
   const TemporaryFolder temporary;
-  ASSERT_TRUE(run(real_file_system(), temporary.path() / "out",
-                  {.settings = {"rotate=kronecker", "rotate.rate=2e-2"}, .learns = false})
-                  .ok());
-  const auto model = ReferenceModel::open(real_file_system(), temporary.path() / "out").value();
-  const BlockSpec block = model.spec().block(1);
+  const Path output = temporary.path() / "out";
+  const auto done =
+      run(real_file_system(), output, {.settings = settings, .model = "qwen2", .learns = false});
+  ASSERT_TRUE(done.ok()) << done.error().message;
+  EXPECT_TRUE(verify(real_file_system(), output).value().ok());
+  const auto model = ReferenceModel::open(real_file_system(), output).value();
+  const Checkpoint source = Checkpoint::open(real_file_system(), kModels / "qwen2").value();
+  const auto block = TorchBlock::load(source, model.spec(), 1, at::kCPU).value();
+  std::vector<PlannedLinear> linears;
+  std::vector<Tensor> weights;
+  for (const LinearSpec* linear : block.spec().linears()) {
+    LinearScheme scheme = *model.quantization().find(linear->name);
+    const auto codes =
+        read_group_affine(model.checkpoint(), linear->name, linear->out, linear->in, scheme.weight);
+    weights.push_back(to_tensor(codes->dequantize(), {linear->out, linear->in}));
+    scheme.transform = read_factors(model.checkpoint(), scheme.transform).value();
+    scheme.low_rank =
+        read_low_rank(model.checkpoint(), linear->name, scheme.low_rank, linear->out, linear->in)
+            .value();
+    linears.push_back({*linear, scheme});
+  }
+  const auto student = student_products(block, linears, weights, Precision::float32);
   at::manual_seed(3);
-  for (const LinearSpec* linear : block.linears()) {
-    const auto loaded = load_linear(model.checkpoint(), *linear, model.quantization()).value();
-    ASSERT_TRUE(loaded.transform.factors) << linear->name;
-    const auto codes = read_group_affine(model.checkpoint(), linear->name, linear->out, linear->in,
-                                         model.quantization().find(linear->name)->weight);
-    const Tensor x = at::randn({40, linear->in});
-    const Tensor weight = to_tensor(codes->dequantize(), {linear->out, linear->in});
-    const Tensor expected =
-        fake_quant_activation(turned(x, loaded.transform), loaded.activation).matmul(weight.t());
-    std::vector<float> y(static_cast<std::size_t>(40 * linear->out));
+  for (std::size_t i = 0; i < linears.size(); ++i) {
+    const LinearSpec& linear = linears[i].linear;
+    const auto loaded = load_linear(model.checkpoint(), linear, model.quantization()).value();
+    const Tensor x = at::randn({40, linear.in});
+    const Tensor expected = student(std::array{i}, x).front();
+    std::vector<float> y(static_cast<std::size_t>(40 * linear.out));
     apply(loaded, to_floats(x), y);
-    const Tensor found = to_tensor(y, {40, linear->out});
+    const Tensor found = to_tensor(y, {40, linear.out});
     const double error =
         ((found - expected).square().mean() / expected.square().mean()).item<double>();
-    EXPECT_LT(error, 1e-4) << linear->name;  // a value between two codes may fall to either
+    EXPECT_LT(error, 1e-4) << linear.name;  // a value between two codes may fall to either
   }
+}
+
+TEST(Quantize, TheRuntimeTakesLearnedFactorsAsTheStudentDoes) {
+  expect_runtime_is_student({"rotate=kronecker", "rotate.rate=2e-2"});
+}
+
+TEST(Quantize, TheRuntimeTakesLowRankPairsAsTheStudentDoes) {
+  for (const std::string bits : {"4", "16"}) {
+    expect_runtime_is_student({"scheme.weights.bits=2", "scheme.activations.bits=" + bits,
+                               "rotate=hadamard", "compensate=low-rank", "compensate.rank=4"});
+  }
+}
+
+// On the text that was looked at: the packed block is the one that the passes left.
+TEST(Quantize, LowRankPairsLoseLessAndMoreOfThemLess) {
+  const TemporaryFolder temporary;
+  int runs = 0;
+  for (const std::string solve : {"nearest", "gptq", "gptaq", "quantease"}) {
+    const auto report = [&](std::vector<std::string> settings) {
+      settings.insert(settings.end(), {"scheme.weights.bits=2", "scheme.activations.bits=16",
+                                       "solve=" + solve, "solve.refit=1"});
+      return run(real_file_system(), temporary.path() / std::to_string(++runs),
+                 {.settings = settings, .learns = false, .validates = false})
+          .value()
+          .blocks.front();
+    };
+    const BlockReport without = report({});
+    EXPECT_TRUE(without.low_rank_shares.empty());
+    double last = without.mse_after;
+    for (const std::string rank : {"2", "8", "16"}) {
+      const BlockReport with = report({"compensate=low-rank", "compensate.rank=" + rank});
+      EXPECT_LT(with.mse_after, last) << solve << ", rank " << rank;
+      last = with.mse_after;
+      EXPECT_EQ(with.low_rank_shares.size(), 7U);
+      for (const auto& [linear, share] : with.low_rank_shares) {
+        EXPECT_GT(share, 0) << linear;
+        EXPECT_LE(share, 1) << linear;
+      }
+    }
+  }
+}
+
+TEST(Quantize, RoundsOfPairsKeepTheBest) {
+  const TemporaryFolder temporary;
+  const auto shares = [&](const std::string& rounds) {
+    return run(real_file_system(), temporary.path() / rounds,
+               {.settings = {"scheme.weights.bits=2", "scheme.activations.bits=16",
+                             "compensate=low-rank", "compensate.weighted=false",
+                             "compensate.rank=4", "compensate.rounds=" + rounds},
+                .learns = false})
+        .value()
+        .blocks.front()
+        .low_rank_shares;
+  };
+  const auto once = shares("1"), often = shares("6");
+  double gained = 0;
+  for (const auto& [linear, share] : once) {
+    EXPECT_GE(often.at(linear), share) << linear;
+    gained += often.at(linear) - share;
+  }
+  EXPECT_GT(gained, 0);
 }
 
 // Chosen clips reach what comes after: the passes, the student's stream, and config.json.
