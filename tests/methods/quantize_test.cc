@@ -431,7 +431,7 @@ TEST(Quantize, TheRuntimeTakesLowRankPairsAsTheStudentDoes) {
 TEST(Quantize, LowRankPairsLoseLessAndMoreOfThemLess) {
   const TemporaryFolder temporary;
   int runs = 0;
-  for (const std::string solve : {"nearest", "gptq", "gptaq", "quantease"}) {
+  for (const std::string solve : {"nearest", "gptaq"}) {
     const auto report = [&](std::vector<std::string> settings) {
       settings.insert(settings.end(), {"scheme.weights.bits=2", "scheme.activations.bits=16",
                                        "solve=" + solve, "solve.refit=1"});
@@ -443,7 +443,7 @@ TEST(Quantize, LowRankPairsLoseLessAndMoreOfThemLess) {
     const BlockReport without = report({});
     EXPECT_TRUE(without.low_rank_shares.empty());
     double last = without.mse_after;
-    for (const std::string rank : {"2", "8", "16"}) {
+    for (const std::string rank : {"2", "16"}) {
       const BlockReport with = report({"compensate=low-rank", "compensate.rank=" + rank});
       EXPECT_LT(with.mse_after, last) << solve << ", rank " << rank;
       last = with.mse_after;
