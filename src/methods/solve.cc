@@ -17,13 +17,6 @@
 namespace lowbit {
 namespace {
 
-// Once, where rounds would tell it again.
-void tell(BlockReport& report, std::string notice) {
-  const std::vector<std::string>& told = report.notices;
-  if (std::find(told.begin(), told.end(), notice) != told.end()) return;
-  report.notices.push_back(std::move(notice));
-}
-
 class BlockSolver {
  public:
   BlockSolver(const SolveSpec& spec, RangeMethod range, const std::optional<LowRankSpec>& low_rank,
@@ -154,19 +147,30 @@ class BlockSolver {
 
   // What codes and pair together stand for, and the factor of what weighs their error
   // (fit_low_rank).
-  std::pair<Tensor, Tensor> pair_target(std::size_t i, const InputStatistics& statistics) const {
+  std::pair<Tensor, Tensor> pair_target(std::size_t i, const InputStatistics& statistics) {
     const Tensor weight = task_.student.weight(i).to(at::kCPU, at::kDouble);
     if (!statistics.hessian.defined()) return {weight, Tensor()};
     const OrderedLayer layer =
         in_order(weight, statistics, task_.linears[i].scheme.weight, ColumnOrder::as_stored);
     double damping = spec_.damping;
     const Tensor upper = inverse_factor(layer.hessian, damping);
+    tell_damping(i, damping);
     const Tensor target =
         spec_.used_asymmetry() > 0
             ? weight + weight.matmul(layer.drift).matmul(upper.t()).matmul(upper) *
                            spec_.used_asymmetry()
             : weight;
     return {target, low_rank_->weighted ? upper : Tensor()};
+  }
+
+  // Once, though a solver, its rounds and the pair take the factor of the same moments.
+  void tell_damping(std::size_t i, double damping) {
+    if (damping <= spec_.damping) return;
+    const std::string notice =
+        fmt::format("{}: its inputs span too little of their space; damping rose from {} to {}",
+                    task_.linears[i].linear.name, spec_.damping, damping);
+    std::vector<std::string>& told = task_.report.notices;
+    if (std::find(told.begin(), told.end(), notice) == told.end()) told.push_back(notice);
   }
 
   Tensor swept(std::size_t i, const InputStatistics& statistics) {
@@ -181,11 +185,7 @@ class BlockSolver {
                                  return choose_range(range_, columns, scheme, importance,
                                                      task_.parameters[i].global_scale);
                                });
-    if (result.damping > spec_.damping) {
-      tell(task_.report,
-           fmt::format("{}: its inputs span too little of their space; damping rose from {} to {}",
-                       task_.linears[i].linear.name, spec_.damping, result.damping));
-    }
+    tell_damping(i, result.damping);
     task_.parameters[i] = result.parameters;
     return result.weight;
   }
