@@ -185,14 +185,18 @@ Result<std::vector<std::optional<GroupAffineWeight>>> OutputFolder::read_block(
   return weights;
 }
 
-Status OutputFolder::read_transforms(BlockShard shard, std::int64_t block,
-                                     std::vector<PlannedLinear>& planned) const {
+Status OutputFolder::read_extras(BlockShard shard, std::int64_t block,
+                                 std::vector<PlannedLinear>& planned) const {
   auto tensors = Checkpoint::open_weights(source_->files(), folder_ / block_name(shard, block));
   if (!tensors) return tensors.error();
   for (PlannedLinear& linear : planned) {
     auto transform = read_factors(*tensors, linear.scheme.transform);
     if (!transform) return transform.error();
     linear.scheme.transform = std::move(*transform);
+    auto low_rank = read_low_rank(*tensors, linear.linear.name, linear.scheme.low_rank,
+                                  linear.linear.out, linear.linear.in);
+    if (!low_rank) return low_rank.error();
+    linear.scheme.low_rank = std::move(*low_rank);
   }
   return {};
 }

@@ -44,9 +44,9 @@ class OutputFolder {
   // The packed weights of a finished block, as written; nothing for float linears.
   Result<std::vector<std::optional<GroupAffineWeight>>> read_block(BlockShard shard,
                                                                    std::int64_t block) const;
-  // Gives its linears the factors of their inputs' transforms, as written.
-  Status read_transforms(BlockShard shard, std::int64_t block,
-                         std::vector<PlannedLinear>& planned) const;
+  // Gives its linears the factors of their inputs' transforms and their low-rank pairs, as written.
+  Status read_extras(BlockShard shard, std::int64_t block,
+                     std::vector<PlannedLinear>& planned) const;
   // Its gains and biases, as written; `like` has their names and shapes.
   Result<TorchBlock::Floats> read_floats(BlockShard shard, std::int64_t block,
                                          const TorchBlock::Floats& like) const;

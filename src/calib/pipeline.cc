@@ -201,7 +201,7 @@ class Pipeline {
       if (!note) return note.error();
       report = block_report(*note);
       if (auto status = restore_activations(report, linears(index)); !status) return status.error();
-      if (auto status = output_.read_transforms(stage(), index, linears(index)); !status) {
+      if (auto status = output_.read_extras(stage(), index, linears(index)); !status) {
         return status.error();
       }
       auto written = output_.read_floats(stage(), index, student.floats());

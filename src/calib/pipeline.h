@@ -31,7 +31,7 @@ struct BlockTask {
   // found it, but for what it learns.
   TorchBlock& student;
   // Passes may choose clip, scale and, between token and tensor, per of the activations, factors of
-  // transforms, and nothing else.
+  // transforms, low-rank pairs, and nothing else.
   std::vector<PlannedLinear>& linears;
   std::vector<GroupParameters> parameters;  // one for each linear; undefined until a range pass
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,8 +41,10 @@ struct BlockReport {
   double mse_before = 0;  // MSE relative to the teacher's mean square
   double mse_after = 0;
   double seconds = 0;
-  std::vector<ActivationScheme> activations;  // of each linear; empty: those of the plan
-  std::vector<std::string> notices;           // a skipped step, a restored state, ...
+  std::vector<ActivationScheme> activations;      // of each linear; empty: those of the plan
+  std::map<std::string, double> low_rank_shares;  // of each linear's weighted error: what its pair
+                                                  // takes away
+  std::vector<std::string> notices;               // a skipped step, a restored state, ...
 };
 
 struct TuneReport {      // of the stage that trains through the whole model

@@ -54,6 +54,7 @@ OrderedJson to_json(const BlockReport& report) {
   for (const ActivationScheme& activation : report.activations) {
     json["activations"].push_back(activation_json(activation));
   }
+  if (!report.low_rank_shares.empty()) json["low_rank_shares"] = report.low_rank_shares;
   return json;
 }
 
@@ -68,6 +69,11 @@ BlockReport block_report(const OrderedJson& json) {
   if (json.contains("activations")) {
     for (const auto& activation : json["activations"]) {
       report.activations.push_back(activation_of(activation));
+    }
+  }
+  if (json.contains("low_rank_shares") && json["low_rank_shares"].is_object()) {
+    for (const auto& [linear, share] : json["low_rank_shares"].items()) {
+      if (share.is_number()) report.low_rank_shares[linear] = share.get<double>();
     }
   }
   report.notices = notices_of(json);

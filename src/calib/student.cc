@@ -16,9 +16,14 @@ std::size_t alike(std::span<const PlannedLinear> linears, std::span<const std::s
   return count;
 }
 
-Tensor taken(const LinearScheme& scheme, const Tensor& x) {
-  const Tensor input = turned(x, scheme.transform);
-  return scheme.activation.quantized() ? fake_quant_activation(input, scheme.activation) : input;
+// (x Rᵀ) Lᵀ
+Tensor low_rank_product(const LowRank& low_rank, const Tensor& x) {
+  const auto matrix = [&](const std::vector<float>& values, std::int64_t rows) {
+    return to_tensor(values, {rows, std::ssize(values) / rows}).to(x.device());
+  };
+  const std::int64_t out = std::ssize(low_rank.pair->left) / low_rank.rank;
+  return at::matmul(at::matmul(x, matrix(low_rank.pair->right, low_rank.rank).t()),
+                    matrix(low_rank.pair->left, out).t());
 }
 
 }  // namespace
@@ -36,11 +41,17 @@ TorchBlock::Products student_products(const TorchBlock& block,
       const auto together = which.first(alike(linears, which));
       which = which.subspan(together.size());
       const LinearScheme& scheme = linears[together[0]].scheme;
-      const Tensor input = take ? take(together[0], x) : taken(scheme, x);
+      const Tensor rows = take ? Tensor() : turned(x, scheme.transform);
+      const Tensor input = take ? take(together[0], x)
+                           : scheme.activation.quantized()
+                               ? fake_quant_activation(rows, scheme.activation)
+                               : rows;
       if (visit && !visit(together, input)) return std::vector<Tensor>();
       for (const std::size_t linear : together) {
         Tensor y = at::matmul(input.to(type), weights[linear].t()).to(at::kFloat);
         if (block.bias(linear).defined()) y = y + block.bias(linear);
+        const LowRank& low_rank = linears[linear].scheme.low_rank;
+        if (low_rank.pair) y = y + low_rank_product(low_rank, rows);
         outputs.push_back(y);
       }
     }

@@ -22,7 +22,8 @@ using InputTaker = std::function<Tensor(std::size_t linear, const Tensor& x)>;
 
 // Products with `weights` (one for each linear, in BlockSpec::linears() order, already dequantized;
 // bfloat16 for that precision) on inputs turned and quantized as each linear's scheme says (or
-// as `take` does it). Linears that share an input and a scheme share its quantization. Gradients
+// as `take` does it, before there are low-rank pairs), and those with the linears' pairs, where
+// they are known. Linears that share an input and a scheme share its quantization. Gradients
 // flow to inputs and weights. `weights` and `linears` must outlive the result.
 TorchBlock::Products student_products(const TorchBlock& block,
                                       std::span<const PlannedLinear> linears,

@@ -61,6 +61,7 @@ OrderedJson linear_json(const LinearSpec& linear, const LinearScheme& scheme) {
   json["group_size"] = weight.group_size;
   json["symmetric"] = weight.symmetric;
   if (const ValueFormat* values = value_format(weight.format)) json["format"] = values->name;
+  if (scheme.low_rank.any()) json["rank"] = scheme.low_rank.rank;
   json["activation_bits"] = activation.bits;
   if (!activation.quantized()) return json;
   const bool grouped = activation.per == ActivationGranularity::token_group;

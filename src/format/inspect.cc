@@ -78,6 +78,9 @@ Result<InspectedLinear> inspect_linear(const Checkpoint& checkpoint, const std::
   if (Status status = check_transform(name, scheme.transform, linear.in); !status) {
     return status.error();
   }
+  if (Status status = check_low_rank(name, scheme.low_rank, linear.out, linear.in); !status) {
+    return status.error();
+  }
   std::vector<std::string_view> parts = stored_parts(scheme.weight);
   for (const std::string_view part : stored_input_parts(name, scheme)) parts.push_back(part);
   for (const std::string_view part : parts) {

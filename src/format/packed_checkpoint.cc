@@ -33,6 +33,7 @@ DType code_type(const WeightScheme& scheme) {
 
 // The factors of an input's transform.
 constexpr std::string_view kLeft = "input_left", kRight = "input_right";
+constexpr std::string_view kLowRankLeft = "low_rank_left", kLowRankRight = "low_rank_right";
 
 // `because`: why it has to be there.
 Error missing_tensor(const Checkpoint& checkpoint, const std::string& name,
@@ -55,6 +56,25 @@ Result<float> read_single_scale(const Checkpoint& checkpoint, const std::string&
                                  name, scale->front()));
   }
   return scale->front();
+}
+
+// A finite float16 matrix.
+Result<std::vector<float>> read_half_matrix(const Checkpoint& checkpoint, const std::string& name,
+                                            const std::vector<std::int64_t>& shape,
+                                            std::string_view because) {
+  if (!checkpoint.has(name)) return missing_tensor(checkpoint, name, because);
+  const Result<Checkpoint::Tensor> found = checkpoint.tensor(name);
+  if (!found) return found.error();
+  if (found->info->dtype != DType::f16) {
+    return bad_input("packed/wrong-dtype",
+                     fmt::format("tensor '{}' is {}; expected {}", name,
+                                 lowbit::name(found->info->dtype), lowbit::name(DType::f16)));
+  }
+  if (found->info->shape != shape) {
+    return bad_input("packed/wrong-shape", fmt::format("tensor '{}' is {}; the config says {}",
+                                                       name, found->info->shape, shape));
+  }
+  return checkpoint.floats(name, shape);
 }
 
 // Finds and checks the tensors of one linear; each function names the linear in its errors.
@@ -302,6 +322,7 @@ int zero_at(const PackedParts& parts, std::int64_t row, std::int64_t group) {
 std::string describe(const LinearScheme& scheme) {
   std::string text = describe(scheme.weight) + ", " + describe(scheme.activation);
   if (scheme.transform.any()) text += ", " + describe(scheme.transform);
+  if (scheme.low_rank.any()) text += fmt::format(", rank {}", scheme.low_rank.rank);
   return text;
 }
 
@@ -329,6 +350,7 @@ std::vector<std::string_view> stored_input_parts(const std::string& linear,
   if (scheme.transform.kronecker.any() && scheme.transform.stored_with == linear) {
     parts.insert(parts.end(), {kLeft, kRight});
   }
+  if (scheme.low_rank.any()) parts.insert(parts.end(), {kLowRankLeft, kLowRankRight});
   return parts;
 }
 
@@ -336,33 +358,43 @@ Result<InputTransform> read_factors(const Checkpoint& checkpoint, InputTransform
   if (!transform.kronecker.any()) return transform;
   auto factors = std::make_shared<KroneckerFactors>();
   factors->size = transform.kronecker;
-  const auto read = [&](std::string_view part, std::int64_t size,
-                        std::vector<float>& values) -> Status {
-    const std::string name = fmt::format("{}.{}", transform.stored_with, part);
-    if (!checkpoint.has(name)) {
-      return missing_tensor(checkpoint, name, "the factors of an input's transform are there");
-    }
-    const Result<Checkpoint::Tensor> found = checkpoint.tensor(name);
-    if (!found) return found.error();
-    if (found->info->dtype != DType::f16) {
-      return bad_input("packed/wrong-dtype",
-                       fmt::format("tensor '{}' is {}; expected {}", name,
-                                   lowbit::name(found->info->dtype), lowbit::name(DType::f16)));
-    }
-    if (found->info->shape != std::vector<std::int64_t>{size, size}) {
-      return bad_input("packed/wrong-shape",
-                       fmt::format("tensor '{}' is {}; the config says [{}, {}]", name,
-                                   found->info->shape, size, size));
-    }
-    auto read_values = checkpoint.floats(name, {size, size});
-    if (!read_values) return read_values.error();
-    values = *std::move(read_values);
-    return {};
+  const auto read = [&](std::string_view part, std::int64_t size) {
+    return read_half_matrix(checkpoint, fmt::format("{}.{}", transform.stored_with, part),
+                            {size, size}, "the factors of an input's transform are there");
   };
-  if (Status s = read(kLeft, factors->size.left, factors->left); !s) return s.error();
-  if (Status s = read(kRight, factors->size.right, factors->right); !s) return s.error();
+  auto read_left = read(kLeft, factors->size.left);
+  if (!read_left) return std::move(read_left).error();
+  auto read_right = read(kRight, factors->size.right);
+  if (!read_right) return std::move(read_right).error();
+  factors->left = *std::move(read_left);
+  factors->right = *std::move(read_right);
   transform.factors = std::move(factors);
   return transform;
+}
+
+Status check_low_rank(const std::string& linear, const LowRank& low_rank, std::int64_t out,
+                      std::int64_t in) {
+  if (low_rank.rank <= std::min(out, in)) return {};
+  return bad_input("packed/bad-config",
+                   fmt::format("linear '{}': a low-rank pair of rank {}; its weight is [{}, {}], "
+                               "whose rank is at most {}; the config is of another model",
+                               linear, low_rank.rank, out, in, std::min(out, in)));
+}
+
+Result<LowRank> read_low_rank(const Checkpoint& checkpoint, const std::string& linear,
+                              LowRank low_rank, std::int64_t out, std::int64_t in) {
+  if (!low_rank.any()) return low_rank;
+  if (Status s = check_low_rank(linear, low_rank, out, in); !s) return s.error();
+  const auto read = [&](std::string_view part, std::int64_t rows, std::int64_t columns) {
+    return read_half_matrix(checkpoint, fmt::format("{}.{}", linear, part), {rows, columns},
+                            fmt::format("this linear has a pair of rank {}", low_rank.rank));
+  };
+  auto left = read(kLowRankLeft, out, low_rank.rank);
+  if (!left) return std::move(left).error();
+  auto right = read(kLowRankRight, low_rank.rank, in);
+  if (!right) return std::move(right).error();
+  low_rank.pair = std::make_shared<LowRankPair>(LowRankPair{*std::move(left), *std::move(right)});
+  return low_rank;
 }
 
 PackedTensors::PackedTensors(const std::string& linear, const GroupAffineWeight& weight,
@@ -374,13 +406,20 @@ PackedTensors::PackedTensors(const std::string& linear, const GroupAffineWeight&
       packed_(pack(weight)),
       shape_{weight.out, weight.in},
       input_scale_(input.activation.is_static() ? input.activation.scale : 0.0F) {
+  const auto halves = [](const std::vector<float>& values) {
+    std::vector<std::uint16_t> stored(values.size());
+    std::transform(values.begin(), values.end(), stored.begin(), float_to_f16);
+    return stored;
+  };
+  if (const auto& pair = input.low_rank.pair) {
+    low_rank_left_ = halves(pair->left);
+    low_rank_right_ = halves(pair->right);
+  }
   const InputTransform& transform = input.transform;
   if (!transform.factors || transform.stored_with != linear) return;
   factors_ = transform.kronecker;
-  std::transform(transform.factors->left.begin(), transform.factors->left.end(),
-                 std::back_inserter(left_), float_to_f16);
-  std::transform(transform.factors->right.begin(), transform.factors->right.end(),
-                 std::back_inserter(right_), float_to_f16);
+  left_ = halves(transform.factors->left);
+  right_ = halves(transform.factors->right);
 }
 
 void PackedTensors::reserve(std::int64_t rows) {
@@ -439,16 +478,18 @@ std::vector<TensorToWrite> PackedTensors::tensors() const {
     result.push_back(
         {linear_ + ".input_scale", DType::f32, {1}, std::as_bytes(std::span(&input_scale_, 1))});
   }
-  if (factors_.any()) {
-    result.push_back({fmt::format("{}.{}", linear_, kLeft),
+  const auto add_halves = [&](std::string_view part, const std::vector<std::uint16_t>& half,
+                              std::int64_t rows) {
+    if (half.empty()) return;
+    result.push_back({fmt::format("{}.{}", linear_, part),
                       DType::f16,
-                      {factors_.left, factors_.left},
-                      std::as_bytes(std::span(left_))});
-    result.push_back({fmt::format("{}.{}", linear_, kRight),
-                      DType::f16,
-                      {factors_.right, factors_.right},
-                      std::as_bytes(std::span(right_))});
-  }
+                      {rows, std::ssize(half) / rows},
+                      std::as_bytes(std::span(half))});
+  };
+  add_halves(kLeft, left_, factors_.left);
+  add_halves(kRight, right_, factors_.right);
+  add_halves(kLowRankLeft, low_rank_left_, out);
+  add_halves(kLowRankRight, low_rank_right_, std::ssize(low_rank_right_) / shape_[1]);
   return result;
 }
 

@@ -25,9 +25,10 @@ struct LinearScheme {
   WeightScheme weight = {};
   ActivationScheme activation = {};
   InputTransform transform = {};
+  LowRank low_rank = {};
   bool operator==(const LinearScheme&) const = default;
 };
-std::string describe(const LinearScheme& scheme);  // "W4 g128 asym, A4 g128 asym, H512"
+std::string describe(const LinearScheme& scheme);  // "W4 g128 asym, A4 g128 asym, H512, rank 8"
 
 // Which linears of a checkpoint are quantized and how, the embedding among them: its table is a
 // weight like theirs. Empty for a float checkpoint.
@@ -59,12 +60,15 @@ class QuantizationMap {
 // packed/bad-config where the transform's blocks do not divide the linear's inputs, or its factors
 // do not multiply to them.
 Status check_transform(const std::string& linear, const InputTransform& transform, std::int64_t in);
+// packed/bad-config where the pair's rank is above the smaller side of the weight.
+Status check_low_rank(const std::string& linear, const LowRank& low_rank, std::int64_t out,
+                      std::int64_t in);
 
 // The tensors that stand for a weight of this scheme, by the last part of their names, the codes
 // first.
 std::vector<std::string_view> stored_parts(const WeightScheme& scheme);
 // Those beside them that say how the linear's input is taken: a static scale; the factors of a
-// transform, with one of the linears that share it.
+// transform, with one of the linears that share it; a low-rank pair.
 std::vector<std::string_view> stored_input_parts(const std::string& linear,
                                                  const LinearScheme& scheme);
 
@@ -91,6 +95,7 @@ class PackedTensors {
   float input_scale_;                // 0: there is none
   KroneckerSize factors_;
   std::vector<std::uint16_t> left_, right_;  // float16; empty where there are none
+  std::vector<std::uint16_t> low_rank_left_, low_rank_right_;  // likewise
 };
 
 // The scale of a linear's static activations, the tensor `input_scale` [1] of any float type: above
@@ -100,6 +105,11 @@ Result<float> read_input_scale(const Checkpoint& checkpoint, const std::string& 
 // The transform with its factors, the tensors `input_left` and `input_right` of the linear that it
 // is stored with: float16, finite, of the sizes that the config says; as it is where it has none.
 Result<InputTransform> read_factors(const Checkpoint& checkpoint, InputTransform transform);
+
+// The linear's low-rank pair, the tensors `low_rank_left` and `low_rank_right`: float16, finite, of
+// the rank that the config says (check_low_rank); as it is where there is none.
+Result<LowRank> read_low_rank(const Checkpoint& checkpoint, const std::string& linear,
+                              LowRank low_rank, std::int64_t out, std::int64_t in);
 
 // One linear as its checkpoint stores it, every description and scale checked; views of the mapped
 // files, which the checkpoint must outlive.

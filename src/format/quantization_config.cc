@@ -22,8 +22,8 @@ namespace {
 constexpr std::string_view kMethod = "compressed-tensors";
 constexpr std::string_view kMixedFormat = "mixed-precision";
 // Before a format's name: the same tensors, of linears whose input is treated as no other program
-// does, by a transform or a clip; and NF4. Programs that skip what they do not know refuse a group
-// of such a format.
+// does, by a transform, a clip or a low-rank pair; and NF4. Programs that skip what they do not
+// know refuse a group of such a format.
 constexpr std::string_view kOwnPrefix = "lowbit-";
 // The compressed-tensors whose layout we write.
 constexpr std::string_view kWriterVersion = "0.18.0";
@@ -33,7 +33,7 @@ constexpr auto kOwnInputKeys = std::to_array<std::string_view>(
      "actorder", "scale_dtype", "zp_dtype", "observer", "observer_kwargs", "clip_ratio"});
 constexpr auto kArgsKeys = std::span(kOwnInputKeys).first<kOwnInputKeys.size() - 1>();
 constexpr auto kGroupKeys = std::to_array<std::string_view>(
-    {"targets", "weights", "input_activations", "output_activations", "format"});
+    {"targets", "weights", "input_activations", "output_activations", "format", "low_rank"});
 constexpr auto kConfigKeys = std::to_array<std::string_view>(
     {"quant_method", "version", "format", "quantization_status", "config_groups", "ignore",
      "kv_cache_scheme", "global_compression_ratio", "sparsity_config", "transform_config",
@@ -67,8 +67,8 @@ struct GroupFormat {
 
   static GroupFormat of(const LinearScheme& scheme) {
     const bool clipped = scheme.activation.quantized() && scheme.activation.clip != 1;
-    const bool known =
-        others_know(scheme.weight.format) && others_know(scheme.transform) && !clipped;
+    const bool known = others_know(scheme.weight.format) && others_know(scheme.transform) &&
+                       !clipped && !scheme.low_rank.any();
     return {&layout_of(scheme.weight.format), !known};
   }
   std::string name() const { return fmt::format("{}{}", own ? kOwnPrefix : "", layout->name); }
@@ -222,6 +222,25 @@ struct Group {
   LinearScheme scheme;
 };
 
+// Of the low-rank pairs of a group; 0: it has none.
+Result<std::int64_t> read_rank(const Section& group, const GroupFormat& format) {
+  if (group.find("low_rank") == nullptr) return 0;
+  if (!format.own) {
+    return bad_config(group.where("low_rank"),
+                      fmt::format("is known in a format of ours alone, and this one is '{}'; a "
+                                  "program that skipped the pairs would compute something else",
+                                  format.name()));
+  }
+  const Result<std::int64_t> rank = group.integer("low_rank", 0);
+  if (rank && *rank < 1) {
+    return bad_config(group.where("low_rank"),
+                      fmt::format("is {}; expected a rank of 1 or more; the file is damaged or its "
+                                  "writer is wrong",
+                                  *rank));
+  }
+  return rank;
+}
+
 Result<Group> read_group(const std::string& name, const OrderedJson& json,
                          const std::string& general_format) {
   const Result<Section> section =
@@ -255,6 +274,9 @@ Result<Group> read_group(const std::string& name, const OrderedJson& json,
     if (!activation) return activation.error();
     group.scheme.activation = *activation;
   }
+  const Result<std::int64_t> rank = read_rank(*section, *format);
+  if (!rank) return rank.error();
+  group.scheme.low_rank.rank = *rank;
   const Result<std::vector<std::string>> targets = section->texts("targets");
   if (!targets) return targets.error();
   Result<std::vector<TargetPattern>> patterns = parse_targets(*targets);
@@ -335,14 +357,17 @@ OrderedJson arguments_json(int bits, std::string_view type, bool symmetric,
 
 // Linears of one scheme. Transforms that others know stand apart, and make no group of their own.
 struct WrittenGroup {
-  LinearScheme scheme;  // without a transform, and without the scale of static activations
+  LinearScheme scheme;  // without a transform, a static scale and the values of a low-rank pair
   GroupFormat format;
   std::vector<std::string> linears;
 };
 
 void add_to_group(const std::string& linear, const LinearScheme& scheme,
                   std::vector<WrittenGroup>& groups) {
-  LinearScheme bare{.weight = scheme.weight, .activation = scheme.activation};
+  LinearScheme bare{.weight = scheme.weight,
+                    .activation = scheme.activation,
+                    .transform = {},
+                    .low_rank = {.rank = scheme.low_rank.rank}};
   bare.activation.scale = 0;
   const GroupFormat format = GroupFormat::of(scheme);
   auto group = std::find_if(groups.begin(), groups.end(), [&](const WrittenGroup& known) {
@@ -372,11 +397,13 @@ OrderedJson group_json(const WrittenGroup& group) {
     inputs["dynamic"] = !activation.is_static();
     if (activation.clip != 1) inputs["clip_ratio"] = activation.clip;
   }
-  return {{"targets", compact_targets(group.linears)},
-          {"weights", weights},
-          {"input_activations", inputs},
-          {"output_activations", nullptr},
-          {"format", group.format.name()}};
+  OrderedJson json = {{"targets", compact_targets(group.linears)},
+                      {"weights", weights},
+                      {"input_activations", inputs},
+                      {"output_activations", nullptr},
+                      {"format", group.format.name()}};
+  if (scheme.low_rank.any()) json["low_rank"] = scheme.low_rank.rank;
+  return json;
 }
 
 // Of the whole config: that of all groups, where they have one. Groups of our own formats leave the
@@ -441,6 +468,12 @@ Result<QuantizationMap> QuantizationMap::read(const OrderedJson& config,
           section->where("config_groups." + (*group)->name),
           "asymmetric activations are read only where the 'lowbit' key tells the rule "
           "for their zero point");
+    }
+    if (module.kind == ModuleClass::embedding && (*group)->scheme.low_rank.any()) {
+      return unsupported(section->where("config_groups." + (*group)->name + ".low_rank"),
+                         fmt::format("a low-rank pair of the embedding '{}' is not read; those of "
+                                     "linears are",
+                                     module.name));
     }
     result.set(module.name, (*group)->scheme);
   }

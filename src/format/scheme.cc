@@ -32,6 +32,10 @@ std::string describe(const ActivationScheme& scheme) {
   return fmt::format("A{} {} {}{}", scheme.bits, per, symmetry(scheme.symmetric), clip);
 }
 
+bool LowRank::operator==(const LowRank& other) const {
+  return rank == other.rank && (pair == other.pair || (pair && other.pair && *pair == *other.pair));
+}
+
 bool InputTransform::operator==(const InputTransform& other) const {
   if (hadamard != other.hadamard || kronecker != other.kronecker ||
       stored_with != other.stored_with) {

@@ -74,6 +74,23 @@ struct InputTransform {
   bool operator==(const InputTransform& other) const;  // of factors, their values
 };
 
+// Two thin matrices beside a weight, for what its codes could not say: y = Q(x) Ŵᵀ + (x Rᵀ) Lᵀ, x
+// the linear's input after its transform and never quantized. Of its config a checkpoint has the
+// rank, the matrices beside the weight.
+struct LowRankPair {
+  std::vector<float> left, right;  // [out, rank] and [rank, in], by rows; exact in float16
+
+  bool operator==(const LowRankPair&) const = default;
+};
+
+struct LowRank {
+  std::int64_t rank = 0;                         // 0: no pair
+  std::shared_ptr<const LowRankPair> pair = {};  // null: not known yet
+
+  bool any() const { return rank != 0; }
+  bool operator==(const LowRank& other) const;  // of the pair, its values
+};
+
 // Whether it may be a scheme's clip: above 0, as a float32 too, and at most 1.
 bool is_clip(double value);
 

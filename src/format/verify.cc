@@ -206,6 +206,9 @@ class Verifier {
     }
     const Result<InputTransform> transform = read_factors(checkpoint_, scheme->transform);
     if (!transform) problem(transform.error());
+    const Result<LowRank> low_rank =
+        read_low_rank(checkpoint_, linear.name, scheme->low_rank, linear.out, linear.in);
+    if (!low_rank) problem(low_rank.error());
     const Result<GroupAffineWeight> weight =
         read_group_affine(checkpoint_, linear.name, linear.out, linear.in, scheme->weight);
     if (!weight) return problem(weight.error());

@@ -57,7 +57,10 @@ std::map<std::size_t, Tensor> teacher_seen(const BlockTask& task, const InputQue
                                            std::int64_t window) {
   CHECK(task.teacher_inputs != nullptr);
   std::vector<PlannedLinear> linears = query.linears;
-  for (PlannedLinear& linear : linears) linear.scheme.activation = {};
+  for (PlannedLinear& linear : linears) {
+    linear.scheme.activation = {};
+    linear.scheme.low_rank = {};
+  }
   std::map<std::size_t, Tensor> seen;
   const auto visit = [&](std::span<const std::size_t> which, const Tensor& x) {
     for (const std::size_t linear : which) {

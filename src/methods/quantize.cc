@@ -39,8 +39,13 @@ Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const Plan& plan,
   if (recipe.searches_clips()) passes.block.push_back(clip_pass());
   const BiasCorrection bias = bias_correction();
   if (recipe.corrects_biases()) passes.block.push_back(bias.measure);
-  if (recipe.solve.method != SolveMethod::nearest)
-    passes.block.push_back(solve_pass(recipe.solve, recipe.range));
+  const bool solves = recipe.solve.method != SolveMethod::nearest;
+  if (solves || recipe.adds_low_rank()) {
+    // of rounding to nearest a recipe has no options
+    passes.block.push_back(
+        solve_pass(solves ? recipe.solve : SolveSpec{}, recipe.range,
+                   recipe.adds_low_rank() ? std::optional(recipe.low_rank) : std::nullopt));
+  }
   if (recipe.corrects_biases()) passes.block.push_back(bias.correct);
   passes.teacher_inputs = recipe.needs_teacher_inputs();
   for (const LearnSpec& learn : recipe.learn) passes.block.push_back(learn_pass(learn));

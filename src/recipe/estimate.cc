@@ -189,7 +189,7 @@ std::uint64_t learning_bytes(const Plan& plan) {
 // A solver's matrices for the widest input: the sums, their factors in double, and what the windows
 // in work add; as much again for the float stream's moments, and that stream's inputs of a window.
 std::uint64_t solving_bytes(const Plan& plan) {
-  if (plan.recipe.solve.method == SolveMethod::nearest) return 0;
+  if (!plan.recipe.takes_moments()) return 0;
   const BlockSize block = largest_block(plan);
   const auto in_work = 2 * static_cast<std::uint64_t>(thread_count());
   const std::uint64_t matrices =
@@ -198,6 +198,11 @@ std::uint64_t solving_bytes(const Plan& plan) {
   if (!plan.recipe.solve.needs_teacher_inputs()) return matrices + weights;
   const auto length = static_cast<std::uint64_t>(plan.recipe.calibration.length);
   return 2 * matrices + weights + in_work * length * block.widest_input * kFloatBytes;
+}
+
+// The largest weight's error in double, its decomposition, and what that works with.
+std::uint64_t pairing_bytes(const Plan& plan) {
+  return plan.recipe.adds_low_rank() ? 10 * largest_block(plan).largest * sizeof(double) : 0;
 }
 
 // The pass through the whole model: codes of all blocks as bytes, twice, one block decoded with its
@@ -235,13 +240,14 @@ void estimate_memory(Plan& plan, const PlanOptions& options) {
   const std::uint64_t rounding = block.largest * 2 * kFloatBytes + block.weights * 2;
   plan.scratch_disk_bytes = 0;
   if (!plan.recipe.needs_calibration()) {
-    plan.peak_memory_bytes = kPlainBaseBytes + std::max(rounding, tables_bytes(plan));
+    plan.peak_memory_bytes =
+        kPlainBaseBytes + std::max(rounding + pairing_bytes(plan), tables_bytes(plan));
     return;
   }
   const std::uint64_t streams = streams_bytes(plan);
-  plan.peak_memory_bytes =
-      kLearnBaseBytes + std::max({learning_bytes(plan) + rounding, solving_bytes(plan),
-                                  tuning_bytes(plan), tables_bytes(plan)});
+  plan.peak_memory_bytes = kLearnBaseBytes + std::max({learning_bytes(plan) + rounding,
+                                                       solving_bytes(plan) + pairing_bytes(plan),
+                                                       tuning_bytes(plan), tables_bytes(plan)});
   if (plan.recipe.tune.method != TuneMethod::none) plan.scratch_disk_bytes = plan.output_bytes;
   (options.streams_on_disk ? plan.scratch_disk_bytes : plan.peak_memory_bytes) += streams;
 }
@@ -265,6 +271,20 @@ double range_seconds_per_weight(const Recipe& recipe) {
   return 0;
 }
 
+// Of the singular values of every weight's error: decompositions in double take as long as 60 n^3
+// operations of a product (2048 x 2048 on two threads: 2.4 seconds).
+double decomposition_flops(const Plan& plan) {
+  double flops = 0;
+  for (const PlannedBlock& block : plan.blocks) {
+    for (const PlannedLinear& planned : block.linears) {
+      if (!planned.scheme.low_rank.any()) continue;
+      const auto smaller = static_cast<double>(std::min(planned.linear.out, planned.linear.in));
+      flops += 60 * smaller * static_cast<double>(planned.linear.out * planned.linear.in);
+    }
+  }
+  return flops;
+}
+
 // Passes over the windows for a block, in forward passes: the teacher once, the solver's, the
 // student once to
 // move on, per epoch a forward and a backward (2) on training windows, and validation before and
@@ -281,6 +301,10 @@ void estimate_time(Plan& plan) {
                     (kSearchedWeightsPerThread * threads);
   }
   plan.seconds += weights * range_seconds_per_weight(plan.recipe) / threads;
+  if (plan.recipe.adds_low_rank()) {
+    plan.seconds += static_cast<double>(plan.recipe.low_rank.rounds) * decomposition_flops(plan) /
+                    (kFlopsPerThread * threads);
+  }
   if (!plan.recipe.needs_calibration()) return;
 
   const CalibrationSpec& text = plan.recipe.calibration;
@@ -301,7 +325,7 @@ void estimate_time(Plan& plan) {
     forwards += std::min(train, 16.0);
     flops += 9 * 2.0 * weights * std::min(2048.0, train * length);
   }
-  if (const SolveSpec& solve = plan.recipe.solve; solve.method != SolveMethod::nearest) {
+  if (const SolveSpec& solve = plan.recipe.solve; plan.recipe.takes_moments()) {
     const double seen =
         solve.windows > 0 ? std::min(train, static_cast<double>(solve.windows)) : train;
     // one for each of four sets, three of which end before the block does; as many in float
@@ -345,7 +369,9 @@ std::uint64_t stored_bits(const LinearSpec& linear, const LinearScheme& scheme, 
       static_cast<std::uint64_t>(stored_bits(scheme.weight, linear.out, linear.in, scales));
   const auto [left, right] = scheme.transform.kronecker;
   const bool has_factors = scheme.transform.stored_with == linear.name;
-  return bits + (has_factors ? static_cast<std::uint64_t>(16 * (left * left + right * right)) : 0);
+  const std::int64_t factors = has_factors ? left * left + right * right : 0;
+  const std::int64_t pair = scheme.low_rank.rank * (linear.out + linear.in);
+  return bits + static_cast<std::uint64_t>(16 * (factors + pair));
 }
 
 Status estimate(Plan& plan, const Checkpoint& checkpoint, const PlanOptions& options) {

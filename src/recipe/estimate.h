@@ -7,7 +7,7 @@
 namespace lowbit {
 
 // Bits that a file holds for a linear's weight, quantized or not: codes, scales, zero points,
-// shape, factors of its input's transform.
+// shape, factors of its input's transform, a low-rank pair.
 std::uint64_t stored_bits(const LinearSpec& linear, const LinearScheme& scheme, DType float_type);
 
 // Fills the estimates of a plan whose blocks and tables are final.

@@ -112,7 +112,7 @@ Result<std::int64_t> value_group_size(const LinearSpec& linear, const WeightSche
 // The scheme of one linear with a group size that divides its row.
 Result<LinearScheme> scheme_of(const Recipe& recipe, const LinearSpec& linear,
                                std::int64_t wanted) {
-  LinearScheme scheme{recipe.weights, recipe.activations, {}};
+  LinearScheme scheme{.weight = recipe.weights, .activation = recipe.activations};
   if (is_ignored(recipe, linear.name)) {
     scheme.weight.bits = 16;
     scheme.activation.bits = 16;
@@ -132,7 +132,16 @@ Result<LinearScheme> scheme_of(const Recipe& recipe, const LinearSpec& linear,
   if (recipe.rotate.method == RotateMethod::hadamard && hadamard_size(linear.in) > 1) {
     scheme.transform.hadamard = hadamard_size(linear.in);
   }
-  return scheme;
+  if (!recipe.adds_low_rank()) return scheme;
+  scheme.low_rank.rank = recipe.low_rank.rank;
+  if (recipe.low_rank.rank <= std::min(linear.out, linear.in)) return scheme;
+  return usage_error(
+      "plan/rank",
+      fmt::format("recipe '{}': compensate.rank is {}, and {} is [{}, {}], whose rank is at most "
+                  "{}; set a smaller compensate.rank, or leave this matrix in float "
+                  "(scheme.ignore)",
+                  recipe.name, recipe.low_rank.rank, linear.name, linear.out, linear.in,
+                  std::min(linear.out, linear.in)));
 }
 
 // Learned transforms begin as Hadamard matrices. Linears that share an input share one, which is

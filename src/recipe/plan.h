@@ -2,7 +2,7 @@
 // run will take. `quantize` runs on a plan and on nothing else.
 //
 // Errors: model/already-quantized, plan/{group-size, ignore-unknown, tied-head, float-head,
-// learn-conflict, value-format, asymmetric-static, memory, disk, window-too-long,
+// learn-conflict, value-format, asymmetric-static, rank, memory, disk, window-too-long,
 // output-not-empty}.
 #pragma once
 

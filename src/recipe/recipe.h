@@ -78,7 +78,13 @@ struct SolveSpec {
   bool needs_teacher_inputs() const { return used_asymmetry() > 0; }
 };
 
-enum class Compensation { none, bias };  // methods/bias.h
+enum class Compensation { none, bias, low_rank };  // methods/bias.h, methods/low_rank.h
+
+struct LowRankSpec {
+  std::int64_t rank = 8;
+  bool weighted = true;     // by the inputs that each column gets; false: every column alike
+  std::int64_t rounds = 1;  // of solving and fitting in turn; the best one stays
+};
 
 // The learn pass (methods/learn_block.h): gradients through a block, FRM-PTQ and its relatives.
 struct LearnSpec {
@@ -141,6 +147,7 @@ struct Recipe {
   ClipChoice activation_clip = ClipChoice::none;  // none: that of the scheme
   SolveSpec solve;
   Compensation compensate = Compensation::none;
+  LowRankSpec low_rank;
   std::vector<LearnSpec> learn;  // none: no gradients through a block
   TuneSpec tune;
   CalibrationSpec calibration;
@@ -154,12 +161,17 @@ struct Recipe {
     return activation_clip == ClipChoice::search && activations.quantized();
   }
   bool corrects_biases() const { return compensate == Compensation::bias; }
+  bool adds_low_rank() const { return compensate == Compensation::low_rank; }
+  // Whether the second moments of linears' inputs are taken.
+  bool takes_moments() const {
+    return solve.method != SolveMethod::nearest || (adds_low_rank() && low_rank.weighted);
+  }
   // Whether a pass looks at what the float block gets, beside what the packed one does.
   bool needs_teacher_inputs() const { return solve.needs_teacher_inputs() || corrects_biases(); }
   bool needs_calibration() const {
     return rotate.learns() || !learn.empty() || corrects_biases() ||
            range == RangeMethod::importance_search || searches_clips() || may_be_static() ||
-           smooth.method != SmoothMethod::none || solve.method != SolveMethod::nearest ||
+           smooth.method != SmoothMethod::none || takes_moments() ||
            tune.method != TuneMethod::none;
   }
 };

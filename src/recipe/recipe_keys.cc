@@ -316,6 +316,11 @@ std::vector<PassKind> make_pass_kinds() {
         {integer("passes", &SolveSpec::passes, Count{1}, Count{1000})});
   kinds.push_back(choice("compensate", "none", &Recipe::compensate, Compensation::none));
   kinds.push_back(choice("compensate", "bias", &Recipe::compensate, Compensation::bias));
+  kinds.push_back(choice("compensate", "low-rank", &Recipe::compensate, Compensation::low_rank));
+  kinds.back().keys = lifted("", &Recipe::low_rank,
+                             {integer("rank", &LowRankSpec::rank, Count{1}, Count{65536}),
+                              flag("weighted", &LowRankSpec::weighted),
+                              integer("rounds", &LowRankSpec::rounds, Count{1}, Count{20})});
   kinds.push_back({"learn", "block", [](Recipe& recipe) { recipe.learn.emplace_back(); }});
   kinds.push_back(choice("tune", "none", &Recipe::tune, &TuneSpec::method, TuneMethod::none));
   kinds.push_back(choice("tune", "end-to-end", &Recipe::tune, &TuneSpec::method,

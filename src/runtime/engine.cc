@@ -50,12 +50,13 @@ struct Engine::Impl {
 namespace {
 
 std::uint64_t held_bytes(const LoadedLinear& linear) {
-  if (linear.arranged) return linear.arranged->bytes();
+  const std::uint64_t pair = linear.low_rank ? linear.low_rank->bytes() : 0;
+  if (linear.arranged) return pair + linear.arranged->bytes();
   if (linear.packed) {
-    return linear.packed->codes.size() + linear.packed->zeros.size() +
+    return pair + linear.packed->codes.size() + linear.packed->zeros.size() +
            linear.packed->scales.size() * sizeof(float);
   }
-  return linear.weight.size() * sizeof(float);
+  return pair + linear.weight.size() * sizeof(float);
 }
 
 std::uint64_t held_bytes(const LoadedBlock& block) {
@@ -76,8 +77,9 @@ std::uint64_t load_bytes(const ReferenceModel& model, const LinearSpec& linear) 
     return weights * (stored ? size_bytes(stored->info->dtype) : sizeof(float));
   }
   const std::int64_t group = scheme->weight.group_size > 0 ? scheme->weight.group_size : linear.in;
+  const auto pair = static_cast<std::uint64_t>(scheme->low_rank.rank * (linear.out + linear.in));
   return weights * static_cast<std::uint64_t>(scheme->weight.bits) / 8 +
-         weights / static_cast<std::uint64_t>(group) * 3;
+         weights / static_cast<std::uint64_t>(group) * 3 + pair * sizeof(float);
 }
 
 Status check_memory(const ReferenceModel& model, const EngineOptions& options) {

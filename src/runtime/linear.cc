@@ -96,6 +96,10 @@ Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const L
   Result<InputTransform> transform = read_factors(checkpoint, scheme->transform);
   if (!transform) return transform.error();
   linear.transform = *std::move(transform);
+  const Result<LowRank> low_rank =
+      read_low_rank(checkpoint, spec.name, scheme->low_rank, spec.out, spec.in);
+  if (!low_rank) return low_rank.error();
+  if (low_rank->pair) linear.low_rank.emplace(*low_rank->pair, low_rank->rank);
   const std::optional<std::int64_t> groups = kernel_groups(linear.activation, *stored);
   if (linear.isa != Isa::reference && groups) {
     linear.arranged = arrange(*stored, *groups);
@@ -114,6 +118,10 @@ void add_bias(const LoadedLinear& linear, std::span<float> y) {
   for (std::size_t i = 0; i < y.size(); i += linear.bias.size()) {
     for (std::size_t o = 0; o < linear.bias.size(); ++o) y[i + o] += linear.bias[o];
   }
+}
+
+void add_low_rank(const LoadedLinear& linear, LinearInput& x, std::span<float> y) {
+  if (linear.low_rank) linear.low_rank->add(x.values(linear.transform), y);
 }
 
 }  // namespace
@@ -181,7 +189,7 @@ void apply(const LoadedLinear& linear, LinearInput& x, std::span<float> y) {
                    {linear.weight.data(), linear.out, linear.in, linear.in},
                    linear.bias.empty() ? nullptr : linear.bias.data(),
                    {y.data(), tokens, linear.out, linear.out});
-    return;
+    return add_low_rank(linear, x, y);
   }
   if (linear.packed) {
     reference_product(x.codes(linear.transform, linear.activation), *linear.packed, y);
@@ -193,6 +201,7 @@ void apply(const LoadedLinear& linear, LinearInput& x, std::span<float> y) {
     packed_product(linear.isa, x.values(linear.transform), *linear.arranged, y);
   }
   add_bias(linear, y);
+  add_low_rank(linear, x, y);
 }
 
 void apply_all(std::span<const LinearOutput> outputs, LinearInput& x) {
@@ -221,7 +230,10 @@ void apply_all(std::span<const LinearOutput> outputs, LinearInput& x) {
   } else {
     packed_product(first.isa, x.values(first.transform), products);
   }
-  for (const LinearOutput& output : outputs) add_bias(*output.linear, output.y);
+  for (const LinearOutput& output : outputs) {
+    add_bias(*output.linear, output.y);
+    add_low_rank(*output.linear, x, output.y);
+  }
 }
 
 void apply(const LoadedLinear& linear, std::span<const float> x, std::span<float> y) {

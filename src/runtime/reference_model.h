@@ -17,6 +17,7 @@
 #include "io/checkpoint.h"
 #include "kernels/isa.h"
 #include "kernels/kv_page.h"
+#include "kernels/low_rank.h"
 #include "kernels/packed_weight.h"
 #include "model/model_spec.h"
 #include "text/tokenizer.h"
@@ -35,6 +36,7 @@ struct LoadedLinear {
   Isa isa = Isa::reference;                 // of the kernels
   ActivationScheme activation;
   InputTransform transform;
+  std::optional<LowRankProduct> low_rank;
   std::vector<float> bias;  // [out] or empty
 };
 // How long a linear stays in memory. One that is passed through once is decoded to float32 where it

@@ -173,6 +173,33 @@ TEST_F(Verify, DecodesValueFormatsAndInspectCountsTheirBits) {
   }
 }
 
+TEST_F(Verify, ReadsLowRankPairsAndInspectCountsTheirBits) {
+  const double plain = inspect(real_file_system(), folder()).value().bits_per_packed_weight();
+  const auto scheme = [](const std::string& linear) {
+    const bool down = linear.ends_with("down_proj");
+    LinearScheme with{.weight = {.bits = down ? 3 : 4, .group_size = 32}};
+    if (!down) return with;
+    with.low_rank.rank = 2;
+    with.low_rank.pair = std::make_shared<LowRankPair>(
+        LowRankPair{std::vector<float>(2 * 32, .5F), std::vector<float>(2 * 64, .25F)});
+    return with;
+  };
+  ASSERT_TRUE(
+      write_rtn_checkpoint(root_ / "source", folder(), root_ / "decoded.safetensors", scheme));
+  EXPECT_THAT(problems(), ElementsAre());
+  const Inspection inspection = inspect(real_file_system(), folder()).value();
+  double weights = 0;
+  for (const InspectedLinear& linear : inspection.linears) {
+    weights += static_cast<double>(linear.out * linear.in);
+  }
+  EXPECT_NEAR((inspection.bits_per_packed_weight() - plain) * weights, 2 * 2 * 16 * (32 + 64), 1);
+  EXPECT_THAT(inspection_text(inspection), HasSubstr("rank 2"));
+  rewrite([](const std::string& name, std::vector<std::byte>&) {
+    return name != "model.layers.1.mlp.down_proj.low_rank_left";
+  });
+  EXPECT_THAT(problems(), ElementsAre("packed/missing-tensor"));
+}
+
 TEST_F(Verify, FindsANotANumberAmongCodes) {
   pack_values(WeightFormat::fp8);
   EXPECT_THAT(problems(), ElementsAre());

@@ -561,5 +561,71 @@ TEST(InputFactors, AreTwoFiniteHalfFloatMatricesOfTheirSizes) {
   }
 }
 
+const LowRank kRankTwo{.rank = 2};
+
+TEST(LowRankPair, IsReadAsItWasWritten) {
+  LinearScheme scheme{.weight = {4, 32, false}, .low_rank = kRankTwo};
+  auto pair = std::make_shared<LowRankPair>();
+  for (std::int64_t i = 0; i < 2 * kOut; ++i) pair->left.push_back(static_cast<float>(i) / 8);
+  for (std::int64_t i = 0; i < 2 * kIn; ++i) pair->right.push_back(-static_cast<float>(i));
+  scheme.low_rank.pair = pair;
+  EXPECT_EQ(stored_input_parts("l", scheme).size(), 2U);
+  const GroupAffineWeight weight = some_weight({4, 32, false});
+  const PackedTensors packed("l", weight, scheme);
+  std::vector<OwnedTensor> tensors;
+  for (const TensorToWrite& tensor : packed.tensors()) {
+    tensors.push_back(
+        {tensor.name, tensor.dtype, tensor.shape, {tensor.bytes.begin(), tensor.bytes.end()}});
+  }
+  EXPECT_EQ(named(tensors, "l.low_rank_left").shape, (std::vector<std::int64_t>{kOut, 2}));
+  EXPECT_EQ(named(tensors, "l.low_rank_right").shape, (std::vector<std::int64_t>{2, kIn}));
+  const Result<Checkpoint> checkpoint = written(tensors);
+  EXPECT_EQ(read_low_rank(*checkpoint, "l", kRankTwo, kOut, kIn).value(), scheme.low_rank);
+  EXPECT_EQ(read_low_rank(*checkpoint, "l", {}, kOut, kIn).value(), LowRank{});
+}
+
+TEST(LowRankPair, IsTwoFiniteHalfFloatMatricesOfItsRank) {
+  struct Stored {
+    DType type;
+    std::vector<std::int64_t> shape;
+    std::uint16_t value;
+    std::string code;
+  };
+  for (const Stored& right :
+       std::vector<Stored>{{DType::bf16, {2, kIn}, 0x3C00, "packed/wrong-dtype"},
+                           {DType::f16, {2 * kIn}, 0x3C00, "packed/wrong-shape"},
+                           {DType::f16, {kIn, 2}, 0x3C00, "packed/wrong-shape"},
+                           {DType::f16, {3, kIn}, 0x3C00, "packed/wrong-shape"},
+                           {DType::f16, {0, kIn}, 0x3C00, "packed/wrong-shape"},
+                           {DType::f16, {2, kIn}, 0xFC00, "checkpoint/non-finite"},
+                           {DType::f16, {2, kIn}, 0x7E00, "checkpoint/non-finite"}}) {
+    std::vector<OwnedTensor> tensors = tensors_of(some_weight({4, 32, false}));
+    const auto add = [&](const std::string& name, const Stored& stored) {
+      std::int64_t count = 1;
+      for (const std::int64_t size : stored.shape) count *= size;
+      const std::vector<std::uint16_t> values(static_cast<std::size_t>(count), stored.value);
+      const auto bytes = std::as_bytes(std::span(values));
+      tensors.push_back({name, stored.type, stored.shape, {bytes.begin(), bytes.end()}});
+    };
+    const auto code = [&] {
+      return read_low_rank(*written(tensors), "l", kRankTwo, kOut, kIn).error().code;
+    };
+    EXPECT_EQ(code(), "packed/missing-tensor");
+    add("l.low_rank_left", {DType::f16, {kOut, 2}, 0x3C00, ""});
+    EXPECT_EQ(code(), "packed/missing-tensor");
+    add("l.low_rank_right", right);
+    EXPECT_EQ(code(), right.code);
+  }
+}
+
+TEST(LowRankPair, HasAtMostTheRankOfItsWeight) {
+  EXPECT_TRUE(check_low_rank("l", {.rank = kOut}, kOut, kIn).ok());
+  const Result<Checkpoint> checkpoint = written(tensors_of(some_weight({4, 32, false})));
+  for (const std::int64_t rank : {kOut + 1, std::int64_t{1} << 30}) {
+    EXPECT_EQ(read_low_rank(*checkpoint, "l", {.rank = rank}, kOut, kIn).error().code,
+              "packed/bad-config");
+  }
+}
+
 }  // namespace
 }  // namespace lowbit

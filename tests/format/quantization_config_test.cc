@@ -382,6 +382,42 @@ TEST(QuantizationConfig, WritesNoClipOfFloatActivations) {
             "pack-quantized");
 }
 
+// The file of two linears, the first with a pair of this rank.
+OrderedJson low_rank_config(std::int64_t rank) {
+  QuantizationMap map;
+  const auto pair = std::make_shared<LowRankPair>();  // beside the weight, not here
+  map.set(kLinears[0], {.weight = {4, 32, false}, .low_rank = {rank, pair}});
+  map.set(kLinears[1], {.weight = {4, 32, false}});
+  return {{"quantization_config", map.quantization_config({kLinears[0], kLinears[1]})}};
+}
+
+TEST(QuantizationConfig, ReadsBackARankAndKeepsItFromOtherPrograms) {
+  OrderedJson config = low_rank_config(8);
+  EXPECT_EQ(group_of(config)["format"], "lowbit-pack-quantized");
+  EXPECT_EQ(group_of(config)["low_rank"], 8);
+  const OrderedJson& plain = config["quantization_config"]["config_groups"]["group_1"];
+  EXPECT_EQ(plain["format"], "pack-quantized");
+  EXPECT_FALSE(plain.contains("low_rank"));
+  const QuantizationMap map = QuantizationMap::read(config, kLinears).value();
+  EXPECT_EQ(map.find(kLinears[0])->low_rank, LowRank{.rank = 8});
+  EXPECT_EQ(map.find(kLinears[1])->low_rank, LowRank{});
+}
+
+TEST(QuantizationConfig, RefusesARankThatIsNone) {
+  for (const char* value : {"0", "-1", "1.5", "1e300", R"("8")", "true", "[8]"}) {
+    OrderedJson config = low_rank_config(8);
+    group_of(config)["low_rank"] = parsed(value);
+    EXPECT_EQ(error_code(config), "packed/bad-config") << value;
+  }
+  OrderedJson of_anothers_format = low_rank_config(8);
+  group_of(of_anothers_format)["format"] = "pack-quantized";
+  EXPECT_EQ(error_code(of_anothers_format), "packed/bad-config");
+  OrderedJson of_an_embedding = low_rank_config(8);
+  group_of(of_an_embedding)["targets"] = {"model.embed_tokens"};
+  EXPECT_EQ(QuantizationMap::read(of_an_embedding, kLinears, "model.embed_tokens").error().code,
+            "packed/unsupported-method");
+}
+
 TEST(QuantizationConfig, WritesAGroupForEachSchemeAndIgnoresTheRestByName) {
   const OrderedJson written = three_schemes().quantization_config(kLinears);
   EXPECT_EQ(written["config_groups"].size(), 3U);

@@ -2,13 +2,13 @@
 // twice, changed inputs refused by name, and what training must and must not change.
 #include "methods/quantize.h"
 
+#include <array>
 #include <cmath>
 
-#include "calib/fake_quant.h"
-#include "calib/tensor.h"
-#include "calib/turn.h"
+#include "calib/student.h"
 #include "format/verify.h"
 #include "methods/tiny_run.h"
+#include "runtime/embedding.h"
 #include "runtime/reference_model.h"
 
 namespace lowbit {
@@ -270,6 +270,13 @@ TEST(Quantize, KilledAmongLearnedTransformsEndsWithTheSameBytes) {
   expect_same_bytes_after_kills({.settings = settings, .learns = false});
 }
 
+// So are low-rank pairs.
+TEST(Quantize, KilledAmongLowRankPairsEndsWithTheSameBytes) {
+  expect_same_bytes_after_kills(
+      {.settings = {"solve=gptaq", "compensate=low-rank", "compensate.rank=3", "tune=end-to-end"},
+       .learns = false});
+}
+
 Run of_format(const std::string& format, std::vector<std::string> settings = {}) {
   settings.insert(settings.begin(),
                   {"scheme.weights.format=" + format, "scheme.activations.bits=16"});
@@ -369,30 +376,146 @@ TEST(Quantize, PackedWithLearnedTransformsIsTheSourceModelOnEveryFamily) {
   expect_packed_is_source(passes);
 }
 
-TEST(Quantize, TheRuntimeTakesLearnedFactorsAsTheStudentDoes) {
-  const TemporaryFolder temporary;
-  ASSERT_TRUE(run(real_file_system(), temporary.path() / "out",
-                  {.settings = {"rotate=kronecker", "rotate.rate=2e-2"}, .learns = false})
-                  .ok());
-  const auto model = ReferenceModel::open(real_file_system(), temporary.path() / "out").value();
-  const BlockSpec block = model.spec().block(1);
-  at::manual_seed(3);
-  for (const LinearSpec* linear : block.linears()) {
-    const auto loaded = load_linear(model.checkpoint(), *linear, model.quantization()).value();
-    ASSERT_TRUE(loaded.transform.factors) << linear->name;
-    const auto codes = read_group_affine(model.checkpoint(), linear->name, linear->out, linear->in,
-                                         model.quantization().find(linear->name)->weight);
-    const Tensor x = at::randn({40, linear->in});
-    const Tensor weight = to_tensor(codes->dequantize(), {linear->out, linear->in});
-    const Tensor expected =
-        fake_quant_activation(turned(x, loaded.transform), loaded.activation).matmul(weight.t());
-    std::vector<float> y(static_cast<std::size_t>(40 * linear->out));
-    apply(loaded, to_floats(x), y);
-    const Tensor found = to_tensor(y, {40, linear->out});
-    const double error =
-        ((found - expected).square().mean() / expected.square().mean()).item<double>();
-    EXPECT_LT(error, 1e-4) << linear->name;  // a value between two codes may fall to either
+double relative_error(const Tensor& found, const Tensor& expected) {
+  return ((found - expected).square().mean() / expected.square().mean()).item<double>();
+}
+
+// A block of a packed model as the pipeline's student has it.
+struct PackedStudent {
+  TorchBlock block;
+  std::vector<PlannedLinear> linears = {};
+  std::vector<Tensor> weights = {};
+
+  TorchBlock::Products products() const {
+    return student_products(block, linears, weights, Precision::float32);
   }
+};
+
+PackedStudent student_of(const ReferenceModel& model, const Checkpoint& source,
+                         std::int64_t index) {
+  const Checkpoint& packed = model.checkpoint();
+  PackedStudent student{.block = TorchBlock::load(source, model.spec(), index, at::kCPU).value()};
+  for (const LinearSpec* linear : student.block.spec().linears()) {
+    const auto& [name, out, in, bias] = *linear;
+    LinearScheme scheme = *model.quantization().find(name);
+    const auto codes = read_group_affine(packed, name, out, in, scheme.weight);
+    student.weights.push_back(to_tensor(codes->dequantize(), {out, in}));
+    scheme.transform = read_factors(packed, scheme.transform).value();
+    scheme.low_rank = read_low_rank(packed, name, scheme.low_rank, out, in).value();
+    student.linears.push_back({*linear, scheme});
+  }
+  return student;
+}
+
+// Linear by linear, and the whole stream where no value between two codes may fall to either.
+void expect_runtime_is_student(const std::vector<std::string>& settings) {
+  const TemporaryFolder temporary;
+  const Path output = temporary.path() / "out";
+  const auto done =
+      run(real_file_system(), output, {.settings = settings, .model = "qwen2", .learns = false});
+  ASSERT_TRUE(done.ok()) << done.error().message;
+  EXPECT_TRUE(verify(real_file_system(), output).value().ok());
+  const auto model = ReferenceModel::open(real_file_system(), output).value();
+  const Checkpoint source = Checkpoint::open(real_file_system(), kModels / "qwen2").value();
+  const auto windows = random_windows(3).train;
+  const std::vector<TokenId>& tokens = windows.front();
+  const std::int64_t count = std::ssize(tokens), width = model.spec().hidden;
+  Tensor stream = to_tensor(model.embedding().rows(tokens, 0).value(), {count, width});
+  bool quantized = false;
+  at::manual_seed(3);
+  for (std::int64_t index = 0; index < model.spec().blocks; ++index) {
+    const PackedStudent student = student_of(model, source, index);
+    stream = student.block.forward(stream, student.products());
+    for (std::size_t i = 0; i < student.linears.size(); ++i) {
+      const LinearSpec& linear = student.linears[i].linear;
+      const auto loaded = load_linear(model.checkpoint(), linear, model.quantization()).value();
+      quantized = quantized || loaded.activation.quantized();
+      const Tensor x = at::randn({40, linear.in});
+      std::vector<float> y(static_cast<std::size_t>(40 * linear.out));
+      apply(loaded, to_floats(x), y);
+      const Tensor expected = student.products()(std::array{i}, x).front();
+      EXPECT_LT(relative_error(to_tensor(y, {40, linear.out}), expected), 1e-4) << linear.name;
+    }
+  }
+  if (quantized) return;
+  const auto gain = source.floats(model.spec().final_norm.name + ".weight", {width}).value();
+  const Tensor expected =
+      apply_norm(stream, to_tensor(gain, {width}), {}, model.spec().norm_epsilon);
+  const auto found = model.final_states(windows, {}).value().front();
+  EXPECT_LT(relative_error(to_tensor(found, {count, width}), expected), 1e-8);
+}
+
+TEST(Quantize, TheRuntimeTakesLearnedFactorsAsTheStudentDoes) {
+  expect_runtime_is_student({"rotate=kronecker", "rotate.rate=2e-2"});
+}
+
+TEST(Quantize, TheRuntimeTakesLowRankPairsAsTheStudentDoes) {
+  for (const std::string bits : {"4", "16"}) {
+    expect_runtime_is_student({"scheme.weights.bits=2", "scheme.activations.bits=" + bits,
+                               "rotate=hadamard", "compensate=low-rank", "compensate.rank=4"});
+  }
+}
+
+// On the text that was looked at: the packed block is the one that the passes left.
+TEST(Quantize, LowRankPairsLoseLessAndMoreOfThemLess) {
+  const TemporaryFolder temporary;
+  int runs = 0;
+  for (const std::string solve : {"nearest", "gptaq"}) {
+    const auto report = [&](std::vector<std::string> settings) {
+      settings.insert(settings.end(), {"scheme.weights.bits=2", "scheme.activations.bits=16",
+                                       "solve=" + solve, "solve.refit=1"});
+      return run(real_file_system(), temporary.path() / std::to_string(++runs),
+                 {.settings = settings, .learns = false, .validates = false})
+          .value()
+          .blocks.front();
+    };
+    const BlockReport without = report({});
+    EXPECT_TRUE(without.low_rank_shares.empty());
+    double last = without.mse_after;
+    for (const std::string rank : {"2", "16"}) {
+      const BlockReport with = report({"compensate=low-rank", "compensate.rank=" + rank});
+      EXPECT_LT(with.mse_after, last) << solve << ", rank " << rank;
+      last = with.mse_after;
+      EXPECT_EQ(with.low_rank_shares.size(), 7U);
+      for (const auto& [linear, share] : with.low_rank_shares) {
+        EXPECT_GT(share, 0) << linear;
+        EXPECT_LE(share, 1) << linear;
+      }
+    }
+  }
+}
+
+TEST(Quantize, TrainingSeesThePairs) {
+  const TemporaryFolder temporary;
+  const auto report =
+      run(real_file_system(), temporary.path() / "out",
+          {.settings = {"scheme.weights.bits=2", "scheme.activations.bits=16", "learn.epochs=0",
+                        "compensate=low-rank", "learn.full_precision=true"}})
+          .value();
+  for (const BlockReport& block : report.blocks) {
+    EXPECT_NEAR(block.mse_before, block.mse_after, 1e-2 * block.mse_after) << block.index;
+  }
+}
+
+TEST(Quantize, RoundsOfPairsKeepTheBest) {
+  const TemporaryFolder temporary;
+  const auto shares = [&](const std::string& rounds) {
+    return run(real_file_system(), temporary.path() / rounds,
+               {.settings = {"scheme.weights.bits=2", "scheme.activations.bits=16",
+                             "compensate=low-rank", "compensate.weighted=false",
+                             "compensate.rank=4", "compensate.rounds=" + rounds},
+                .learns = false})
+        .value()
+        .blocks.front()
+        .low_rank_shares;
+  };
+  const auto once = shares("1"), often = shares("6");
+  double gained = 0;
+  for (const auto& [linear, share] : once) {
+    EXPECT_GE(often.at(linear), share) << linear;
+    gained += often.at(linear) - share;
+  }
+  EXPECT_GT(gained, 0);
 }
 
 // Chosen clips reach what comes after: the passes, the student's stream, and config.json.

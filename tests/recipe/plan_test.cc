@@ -167,6 +167,32 @@ TEST(Plan, GivesLinearsThatShareAnInputOneTransformAndCountsItsFactors) {
   EXPECT_NEAR((plan.bits_per_weight - plain) * weights, 16 * factors, 1);
 }
 
+TEST(Plan, CountsLowRankPairsAndRefusesARankAboveAWeights) {
+  const LlamaFolder folder({.blocks = 1, .hidden = 128, .ffn = 256});
+  Recipe recipe = recipe_of("paper/lorc-w4a8");
+  const Plan with = plan_of(folder, recipe);
+  EXPECT_FALSE(recipe.needs_calibration());
+  recipe.compensate = Compensation::none;
+  const Plan without = plan_of(folder, recipe);
+  double weights = 0, sides = 0;
+  for (const PlannedLinear& planned : with.blocks[0].linears) {
+    EXPECT_EQ(planned.scheme.low_rank, LowRank{.rank = 8}) << planned.linear.name;
+    weights += static_cast<double>(planned.linear.out * planned.linear.in);
+    sides += static_cast<double>(planned.linear.out + planned.linear.in);
+  }
+  EXPECT_NEAR((with.bits_per_weight - without.bits_per_weight) * weights, 16 * 8 * sides, 1);
+  EXPECT_GE(with.output_bytes - without.output_bytes, static_cast<std::uint64_t>(2 * 8 * sides));
+  EXPECT_GT(with.peak_memory_bytes, without.peak_memory_bytes);
+  EXPECT_GT(with.seconds, without.seconds);
+  recipe.compensate = Compensation::low_rank;
+  recipe.low_rank.weighted = true;
+  EXPECT_TRUE(recipe.needs_calibration());
+  recipe.low_rank.rank = 129;
+  const Result<Plan> refused = make_plan(folder.open(), recipe, {});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, "plan/rank");
+}
+
 TEST(Plan, RefusesToIgnoreWhatIsNotThere) {
   const LlamaFolder folder({.blocks = 1});
   Recipe recipe = recipe_of("rtn-w4a4");

@@ -63,6 +63,20 @@ TEST(SetRecipeKey, SwitchesThePassOfAStage) {
   EXPECT_THAT(error.message, HasSubstr("kurtosis-groups"));
 }
 
+TEST(SetRecipeKey, TakesRanksAndRoundsFromOneOn) {
+  Recipe recipe = frm();
+  for (const char* assignment :
+       {"compensate=low-rank", "compensate.rank=16", "compensate.rounds=20"}) {
+    ASSERT_TRUE(set_recipe_key(recipe, assignment).ok()) << assignment;
+  }
+  EXPECT_TRUE(recipe.adds_low_rank());
+  EXPECT_EQ(recipe.low_rank.rank, 16);
+  for (const char* assignment :
+       {"compensate.rank=0", "compensate.rounds=0", "compensate.rounds=21"}) {
+    EXPECT_EQ(refused(assignment).code, "recipe/bad-value") << assignment;
+  }
+}
+
 TEST(SetRecipeKey, ReachesTheKeysOfEverySolver) {
   Recipe recipe = frm();
   for (const char* assignment :
