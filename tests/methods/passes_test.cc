@@ -62,10 +62,12 @@ class PassesOnFamilies : public ::testing::TestWithParam<const char*> {
     const auto block = TorchBlock::load(*checkpoint, *model, 0, at::kCPU);
     ASSERT_TRUE(block.ok());
     auto stream = HiddenStream::make({kWindows, kTokens, model->hidden}, "");
-    ASSERT_TRUE(stream.ok());
+    auto targets = HiddenStream::make({kWindows, kTokens, model->hidden}, "");
+    ASSERT_TRUE(stream.ok() && targets.ok());
     at::manual_seed(5);
     for (std::int64_t w = 0; w < kWindows; ++w) {
       stream->set(w, at::randn({kTokens, model->hidden}) * at::linspace(0.1, 3.0, model->hidden));
+      targets->set(w, block->forward(stream->get(w, at::kCPU)));
     }
     std::vector<PlannedLinear> linears;
     for (const LinearSpec* linear : block->spec().linears()) {
@@ -80,13 +82,14 @@ class PassesOnFamilies : public ::testing::TestWithParam<const char*> {
                    .linears = linears,
                    .parameters = std::vector<GroupParameters>(linears.size()),
                    .inputs = *stream,
-                   .targets = *stream,
+                   .targets = *targets,
                    .train_windows = kWindows,
                    .device = at::kCPU,
                    .head_dim = model->head_dim,
                    .report = report,
                    .on_step = [](double, const std::string&) { return Status(); }};
     ASSERT_TRUE(smooth_pass(smooth, RangeMethod::min_max)(task).ok());
+    EXPECT_TRUE(report.notices.empty() || ignored != SIZE_MAX) << report.notices.front();
     ASSERT_TRUE(rotate_pass()(task).ok());
     std::vector<Tensor> weights;
     double moved = 0;
@@ -114,13 +117,19 @@ TEST_P(PassesOnFamilies, SmoothQuantAndRotationKeepTheFunction) {
 
 TEST_P(PassesOnFamilies, WhatStaysInFloatIsNotTouched) {
   for (std::size_t linear = 0; linear < 6; ++linear) {  // opt has six
-    for (const auto method : {SmoothMethod::smoothquant, SmoothMethod::awq, SmoothMethod::fptq}) {
-      check({.method = method, .plain_below = 0, .dynamic_from = 1e9}, linear);
+    for (const auto method : {SmoothMethod::smoothquant, SmoothMethod::awq, SmoothMethod::fptq,
+                              SmoothMethod::omniquant}) {
+      check({.method = method, .plain_below = 0, .dynamic_from = 1e9, .training = {.epochs = 1}},
+            linear);
     }
   }
 }
 
 TEST_P(PassesOnFamilies, AwqAndRotationKeepTheFunction) { check({.method = SmoothMethod::awq}); }
+
+TEST_P(PassesOnFamilies, LearnedScalesKeepTheFunction) {
+  check({.method = SmoothMethod::omniquant, .training = {.epochs = 20, .batch = 1}});
+}
 
 INSTANTIATE_TEST_SUITE_P(Families, PassesOnFamilies, testing::family_models(),
                          testing::family_test_name);
