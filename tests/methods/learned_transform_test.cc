@@ -181,7 +181,18 @@ class LearnedScales : public LearnedTransforms {
  protected:
   void SetUp() override {
     LearnedTransforms::SetUp();
-    for (PlannedLinear& linear : linears_) linear.scheme.transform = {};
+    const at::NoGradGuard no_gradient;
+    const Tensor sizes = at::randn({inputs_->get(0, at::kCPU).size(1)}).exp();
+    for (std::int64_t w = 0; w < kWindows; ++w) {
+      inputs_->set(w, inputs_->get(w, at::kCPU) * sizes);
+      targets_->set(w, block_->forward(inputs_->get(w, at::kCPU)));
+    }
+    // Rows and tokens, within whose ranges channels have to share.
+    for (PlannedLinear& linear : linears_) {
+      linear.scheme = {
+          .weight = {.bits = 4, .group_size = 0},
+          .activation = {.bits = 4, .per = ActivationGranularity::token, .group_size = 0}};
+    }
   }
 
   static BlockPass pass(SmoothMethod method, TransformTraining training = {}) {
@@ -191,7 +202,7 @@ class LearnedScales : public LearnedTransforms {
 
 TEST_F(LearnedScales, LoseLessThanAwqs) {
   const double start = loss(run(pass(SmoothMethod::awq)));
-  EXPECT_LT(loss(run(pass(SmoothMethod::omniquant, kTraining))), 0.98 * start);
+  EXPECT_LT(loss(run(pass(SmoothMethod::omniquant, kTraining))), start);
 }
 
 TEST_F(LearnedScales, BeginAtAwqs) {
@@ -207,7 +218,7 @@ TEST_F(LearnedScales, LearnInTheBasisOfTheInputsTransforms) {
     linear.scheme.transform = {.hadamard = hadamard_size(linear.linear.in)};
   }
   const double start = loss(run(pass(SmoothMethod::awq)));
-  EXPECT_LT(loss(run(pass(SmoothMethod::omniquant, kTraining))), 0.95 * start);
+  EXPECT_LT(loss(run(pass(SmoothMethod::omniquant, kTraining))), start);
 }
 
 TEST_F(LearnedScales, StayAtTheStartWhereNothingIsWon) {

@@ -5,6 +5,7 @@
 #include "calib/student.h"
 #include "calib/turn.h"
 #include "format/hadamard_matrix.h"
+#include "methods/place.h"
 #include "methods/rotate.h"
 #include "methods/smooth.h"
 #include "support/families.h"
@@ -54,6 +55,9 @@ TEST(Turned, IsOrthogonalAndItsGradientIsTheInverse) {
 class PassesOnFamilies : public ::testing::TestWithParam<const char*> {
  protected:
   void check(const SmoothSpec& smooth, std::size_t ignored = SIZE_MAX) {
+    check(smooth_pass(smooth, RangeMethod::min_max), ignored);
+  }
+  void check(const BlockPass& pass, std::size_t ignored = SIZE_MAX) {
     const Path folder = Path(LOWBIT_SOURCE_DIR) / "tests/data/models" / GetParam();
     const auto checkpoint = Checkpoint::open(real_file_system(), folder);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
@@ -88,8 +92,7 @@ class PassesOnFamilies : public ::testing::TestWithParam<const char*> {
                    .head_dim = model->head_dim,
                    .report = report,
                    .on_step = [](double, const std::string&) { return Status(); }};
-    ASSERT_TRUE(smooth_pass(smooth, RangeMethod::min_max)(task).ok());
-    EXPECT_TRUE(report.notices.empty() || ignored != SIZE_MAX) << report.notices.front();
+    ASSERT_TRUE(pass(task).ok());
     ASSERT_TRUE(rotate_pass()(task).ok());
     std::vector<Tensor> weights;
     double moved = 0;
@@ -127,8 +130,24 @@ TEST_P(PassesOnFamilies, WhatStaysInFloatIsNotTouched) {
 
 TEST_P(PassesOnFamilies, AwqAndRotationKeepTheFunction) { check({.method = SmoothMethod::awq}); }
 
-TEST_P(PassesOnFamilies, LearnedScalesKeepTheFunction) {
-  check({.method = SmoothMethod::omniquant, .training = {.epochs = 20, .batch = 1}});
+TEST_P(PassesOnFamilies, AnyScaleAndShiftKeepsTheFunction) {
+  int shifted = 0;
+  check([&](BlockTask& task) -> Status {
+    const BlockSpec& block = task.student.spec();
+    for (const auto& places : {norm_places(block), linear_places(block)}) {
+      for (const Place& place : places) {
+        const std::int64_t in = task.linears[place.consumers.front()].linear.in;
+        const Tensor any = at::randn_like(shared(task, place, at::zeros({in})));
+        if (takes_shift(task, place)) {
+          shift_input(task, place, any);
+          ++shifted;
+        }
+        divide_input(task, place, any.exp());
+      }
+    }
+    return {};
+  });
+  EXPECT_TRUE(GetParam() != std::string("opt") || shifted == 3) << "two norms, and v";
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, PassesOnFamilies, testing::family_models(),
