@@ -3,7 +3,6 @@
 #include <cmath>
 #include <numeric>
 
-#include "calib/turn.h"
 #include "calib/windows.h"
 
 namespace lowbit {
@@ -20,16 +19,15 @@ BlockGradient block_gradient(const TorchBlock& block, const GradientQuery& query
   for (const std::string& name : query.gains) gains[name] = leaf(floats.at(name));
   student.set_floats(gains);
   const Tensor input = query.input ? leaf(x) : x;
-  std::vector<Tensor> factors;
-  for (const Tensor& factor : query.factors) factors.push_back(leaf(factor));
+  std::vector<Tensor> parts;
+  for (const Tensor& part : query.parts) parts.push_back(leaf(part));
   const auto take = [&](std::size_t linear, const Tensor& rows) {
-    const std::optional<std::size_t> at = query.factors_of[linear];
     const ActivationScheme& scheme = query.linears[linear].scheme.activation;
-    const Tensor taken = at ? kronecker_turned(rows, factors[*at], factors[*at + 1]) : rows;
+    const Tensor taken = query.input_of(linear, rows, parts);
     return scheme.quantized() ? fake_quant_activation_reference(taken, scheme) : taken;
   };
   const auto products = student_products(student, query.linears, own, query.precision, {},
-                                         factors.empty() ? InputTaker() : InputTaker(take));
+                                         query.input_of ? InputTaker(take) : InputTaker());
   const Tensor output = student.forward(input, products);
   const Tensor by_output = upstream(output.detach());
   BlockGradient found;
@@ -37,7 +35,7 @@ BlockGradient block_gradient(const TorchBlock& block, const GradientQuery& query
   output.backward(by_output);
   for (const std::size_t linear : query.weights) found.weights.push_back(own[linear].grad());
   for (const std::string& name : query.gains) found.gains.push_back(gains.at(name).grad());
-  for (const Tensor& factor : factors) found.factors.push_back(factor.grad());
+  for (const Tensor& part : parts) found.parts.push_back(part.grad());
   if (query.input) found.input = input.grad();
   return found;
 }
@@ -46,12 +44,11 @@ BlockGradient mean_of(const std::vector<BlockGradient>& windows) {
   const at::NoGradGuard no_gradient;
   const double share = 1.0 / static_cast<double>(windows.size());
   BlockGradient mean;
-  for (const auto part :
-       {&BlockGradient::weights, &BlockGradient::gains, &BlockGradient::factors}) {
-    for (std::size_t i = 0; i < (windows.front().*part).size(); ++i) {
-      Tensor sum = (windows.front().*part)[i] * share;
-      for (std::size_t w = 1; w < windows.size(); ++w) sum.add_((windows[w].*part)[i], share);
-      (mean.*part).push_back(sum);
+  for (const auto kind : {&BlockGradient::weights, &BlockGradient::gains, &BlockGradient::parts}) {
+    for (std::size_t i = 0; i < (windows.front().*kind).size(); ++i) {
+      Tensor sum = (windows.front().*kind)[i] * share;
+      for (std::size_t w = 1; w < windows.size(); ++w) sum.add_((windows[w].*kind)[i], share);
+      (mean.*kind).push_back(sum);
     }
   }
   return mean;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,20 +16,21 @@ namespace lowbit {
 struct GradientQuery {
   std::span<const PlannedLinear> linears;
   std::vector<std::size_t> weights;  // linears whose weights are asked about
-  std::vector<std::string> gains;    // tensors of norms that are
+  std::vector<std::string> gains;    // tensors of norms that are, or biases
   bool input = false;                // whether the block's input is
-  // Factors of transforms that are learned: left, right, left ... and where those of each linear
-  // begin, if it has any; gradients then go through the ranges of the inputs too. Empty: inputs are
+  // What a transform that is learned is made of, and how it makes the input of a linear, before
+  // that is quantized; gradients then go through the ranges of the inputs too. None: inputs are
   // taken as the schemes say.
-  std::vector<Tensor> factors = {};
-  std::vector<std::optional<std::size_t>> factors_of = {};
+  std::vector<Tensor> parts = {};
+  std::function<Tensor(std::size_t linear, const Tensor& x, const std::vector<Tensor>& parts)>
+      input_of = {};
   Precision precision = Precision::float32;
 };
 
 struct BlockGradient {
   std::vector<Tensor> weights;  // by the linears' dequantized weights; empty: no gradient
   std::vector<Tensor> gains;
-  std::vector<Tensor> factors;
+  std::vector<Tensor> parts;
   Tensor input;  // [tokens, width]
 };
 

@@ -7,6 +7,8 @@
 
 #include "calib/turn.h"
 #include "methods/inputs.h"
+#include "methods/omniquant.h"
+#include "methods/place.h"
 #include "methods/range.h"
 #include "methods/static_range.h"
 
@@ -17,16 +19,11 @@ constexpr std::int64_t kWindows = 16;
 constexpr std::int64_t kSampledTokens = 1024;  // over these windows
 constexpr int kAlphas = 20;
 
-struct Statistics {
-  Tensor largest, mean;  // |x| by channel
+struct Statistics {        // of an input, by channel
+  Tensor low, high, mean;  // mean of |x|, summed over the windows
   std::vector<Tensor> sample;
-};
 
-// A set of linears with one input, and what makes that input: a norm, or rows of a linear.
-struct Place {
-  std::vector<std::size_t> consumers;
-  const NormSpec* norm = nullptr;
-  std::optional<std::size_t> linear;
+  Tensor largest() const { return at::maximum(high, -low); }
 };
 
 class BlockSmoother {
@@ -39,10 +36,20 @@ class BlockSmoother {
     const std::vector<Place> places = smoothable();
     if (spec_.method == SmoothMethod::fptq) choose_static(places);
     for (const Place& place : places) {
+      if (shifts(place)) center(place);
       const Statistics& inputs = statistics_[place.consumers.front()];
-      if (const Tensor scale = scale_of(place, inputs); scale.defined()) apply(place, scale);
+      const Tensor scale = scale_of(place, inputs);
+      if (!scale.defined()) continue;
+      divide_input(task_, place, scale);
+      inputs.low.div_(spread(task_, place, scale));
+      inputs.high.div_(spread(task_, place, scale));
     }
-    return task_.on_step(0, "smooth");
+    if (auto status = task_.on_step(0, "smooth"); !status || !spec_.learns()) return status;
+    std::vector<LearnedPlace> learned;
+    for (const Place& place : places) {
+      learned.push_back({.place = place, .largest = largest(place), .shifts = shifts(place)});
+    }
+    return learn_places(task_, spec_.training, learned);
   }
 
  private:
@@ -50,11 +57,12 @@ class BlockSmoother {
   Tensor scale_of(const Place& place, const Statistics& inputs) const {
     switch (spec_.method) {
       case SmoothMethod::smoothquant:
-        return smoothquant(place, inputs);
+        return smoothquant(place);
       case SmoothMethod::awq:
+      case SmoothMethod::omniquant:
         return awq(place, inputs);
       case SmoothMethod::fptq:
-        return is_between(inputs) ? fptq_scale(shared(place, inputs.largest)) : Tensor();
+        return is_between(inputs) ? fptq_scale(largest(place)) : Tensor();
       case SmoothMethod::none:
         break;
     }
@@ -63,7 +71,7 @@ class BlockSmoother {
 
   // FPTQ's policy by the largest input.
   bool is_between(const Statistics& inputs) const {
-    const double largest = inputs.largest.max().item<double>();
+    const double largest = inputs.largest().max().item<double>();
     return largest > spec_.plain_below && largest < spec_.dynamic_from;
   }
 
@@ -72,7 +80,7 @@ class BlockSmoother {
     for (const Place& place : places) divisible[place.consumers.front()] = true;
     for (const LinearSet& set : task_.student.spec().input_sets()) {
       const Statistics& inputs = statistics_[set.front()];
-      const bool plain = inputs.largest.max().item<double>() <= spec_.plain_below;
+      const bool plain = inputs.largest().max().item<double>() <= spec_.plain_below;
       if (!plain && !(is_between(inputs) && divisible[set.front()])) continue;
       for (const std::size_t i : set) {
         task_.linears[i].scheme.activation.per = ActivationGranularity::tensor;
@@ -102,15 +110,9 @@ class BlockSmoother {
   }
 
   std::vector<Place> all_places() const {
-    const BlockSpec& block = task_.student.spec();
-    const auto sets = block.input_sets();
-    std::vector<Place> places = {{sets[0], &block.attention_norm, {}},
-                                 {sets[2], &block.ffn_norm, {}}};
+    std::vector<Place> places = norm_places(task_.student.spec());
     if (!spec_.linears) return places;
-    constexpr std::size_t kV = 2, kUp = 5;
-    places.push_back({sets[1], nullptr, kV});
-    // A scale passes through the product with the gate, not through another activation.
-    if (block.gate) places.push_back({sets[3], nullptr, kUp});
+    for (Place& place : linear_places(task_.student.spec())) places.push_back(std::move(place));
     return places;
   }
 
@@ -121,41 +123,29 @@ class BlockSmoother {
     measure_inputs(
         task_, float_query(task_, windows, Basis::source),
         [&](const Tensor& x) {
-          return Measured{x.abs().amax(0), x.abs().mean(0), sampled_tokens(x, tokens)};
+          return Measured{x.amin(0), x.amax(0), x.abs().mean(0), sampled_tokens(x, tokens)};
         },
         [&](std::span<const std::size_t> alike, const Measured& found) {
           Statistics& s = statistics_[alike.front()];
-          s.largest = s.largest.defined() ? at::maximum(s.largest, found[0]) : found[0];
-          s.mean = s.mean.defined() ? s.mean + found[1] : found[1];
-          s.sample.push_back(found[2]);
+          const bool first = s.sample.empty();
+          s.low = first ? found[0] : at::minimum(s.low, found[0]);
+          s.high = first ? found[1] : at::maximum(s.high, found[1]);
+          s.mean = first ? found[2] : s.mean + found[2];
+          s.sample.push_back(found[3]);
         });
   }
 
-  // The heads that share a key-value head share its channels' scales: one value for them all.
-  Tensor shared(const Place& place, const Tensor& by_input) const {
-    if (!place.linear) return by_input;
-    const std::int64_t made = task_.student.weight(*place.linear).size(0);
-    const std::int64_t copies = by_input.size(0) / made;
-    return copies == 1 ? by_input : heads(by_input, copies).amax(1).reshape({made});
-  }
-  Tensor spread(const Place& place, const Tensor& scale) const {
-    const std::int64_t in = task_.student.weight(place.consumers.front()).size(1);
-    const std::int64_t copies = in / scale.size(0);
-    if (copies == 1) return scale;
-    const std::int64_t dim = task_.head_dim;
-    return scale.view({-1, 1, dim}).expand({-1, copies, dim}).reshape({in});
-  }
-  Tensor heads(const Tensor& by_input, std::int64_t copies) const {
-    return by_input.view({-1, copies, task_.head_dim});
+  Tensor largest(const Place& place) const {  // by what is shared
+    return shared(task_, place, statistics_[place.consumers.front()].largest());
   }
 
-  Tensor smoothquant(const Place& place, const Statistics& inputs) const {
+  Tensor smoothquant(const Place& place) const {
     Tensor weight;
     for (const std::size_t i : place.consumers) {
       const Tensor largest = task_.student.weight(i).abs().amax(0);
       weight = weight.defined() ? at::maximum(weight, largest) : largest;
     }
-    return smoothquant_scale(shared(place, inputs.largest), shared(place, weight), spec_.alpha);
+    return smoothquant_scale(largest(place), shared(task_, place, weight), spec_.alpha);
   }
 
   Tensor awq(const Place& place, const Statistics& inputs) const {
@@ -164,11 +154,11 @@ class BlockSmoother {
     for (const std::size_t i : place.consumers) {
       outputs.push_back(x.matmul(task_.student.weight(i).t()));
     }
-    Tensor best = at::ones_like(shared(place, inputs.mean));
+    Tensor best = at::ones_like(shared(task_, place, inputs.mean));
     double least = error(place, x, outputs, best);
     for (int step = 1; step < kAlphas; ++step) {
       const Tensor scale =
-          awq_scale(shared(place, inputs.mean), static_cast<double>(step) / kAlphas);
+          awq_scale(shared(task_, place, inputs.mean), static_cast<double>(step) / kAlphas);
       const double found = error(place, x, outputs, scale);
       if (!(found < least)) continue;
       least = found;
@@ -180,7 +170,7 @@ class BlockSmoother {
   // Squared error of the consumers' outputs with everything quantized, each over its own power.
   double error(const Place& place, const Tensor& x, const std::vector<Tensor>& outputs,
                const Tensor& scale) const {
-    const Tensor by_column = spread(place, scale);
+    const Tensor by_column = spread(task_, place, scale);
     const Tensor input = x / by_column;
     double sum = 0;
     for (std::size_t k = 0; k < place.consumers.size(); ++k) {
@@ -205,33 +195,22 @@ class BlockSmoother {
     return sum;
   }
 
-  // The gain is rounded to bfloat16, which every stored type can hold, and the scale taken from
-  // that, so that storing it changes nothing.
-  void apply(const Place& place, Tensor scale) {
-    const TorchBlock::Floats floats = task_.student.floats();
-    if (place.norm != nullptr) {
-      const std::string name = place.norm->name + ".weight";
-      const Tensor gain = floats.at(name);
-      const Tensor divided = (gain / scale).to(at::kBFloat16).to(at::kFloat);
-      scale = at::where(divided.eq(0), at::ones_like(scale), gain / divided);
-      const Tensor kept = at::where(divided.eq(0), gain, divided);
-      task_.student.set_floats({{name, kept}});
-      divide_bias(place.norm->name + ".bias", scale);
-    } else {
-      const std::size_t made = *place.linear;
-      task_.student.set_weight(made, task_.student.weight(made) / scale.unsqueeze(1));
-      divide_bias(task_.linears[made].linear.name + ".bias", scale);
-    }
-    const Tensor by_column = spread(place, scale);
-    for (const std::size_t i : place.consumers) {
-      task_.student.set_weight(i, task_.student.weight(i) * by_column);
-    }
+  bool shifts(const Place& place) const {
+    return spec_.method == SmoothMethod::omniquant && takes_shift(task_, place) &&
+           task_.linears[place.consumers.front()].scheme.activation.quantized();
   }
 
-  void divide_bias(const std::string& name, const Tensor& scale) {
-    const TorchBlock::Floats floats = task_.student.floats();
-    const auto found = floats.find(name);
-    if (found != floats.end()) task_.student.set_floats({{name, found->second / scale}});
+  // The middle of each channel's range becomes 0.
+  void center(const Place& place) {
+    Statistics& inputs = statistics_[place.consumers.front()];
+    const Tensor shift =
+        (shared(task_, place, inputs.high) - shared(task_, place, -inputs.low)) / 2;
+    shift_input(task_, place, shift);
+    const Tensor by_column = spread(task_, place, shift);
+    inputs.low.sub_(by_column);
+    inputs.high.sub_(by_column);
+    for (const Tensor& tokens : inputs.sample) tokens.sub_(by_column);
+    inputs.mean = at::cat(inputs.sample).abs().mean(0);  // its size does not matter
   }
 
   const SmoothSpec& spec_;

@@ -152,7 +152,7 @@ std::uint64_t streams_bytes(const Plan& plan) {
 //   batch; trained weights: a copy of theirs, two moments, the best state and a
 //   window's gradient; of a larger batch, a gradient for each window more.
 // Mapped weights are not counted: the system takes those pages back when it needs them.
-// Learned rotations: all that lies between weights and inputs as they are and as they are
+// Learned transforms: all that lies between weights and inputs as they are and as they are
 // quantized, and for each weight a gradient of each window.
 std::uint64_t learning_bytes(const Plan& plan) {
   const BlockSize block = largest_block(plan);
@@ -162,12 +162,12 @@ std::uint64_t learning_bytes(const Plan& plan) {
                                   4 * static_cast<std::uint64_t>(plan.model.heads) * length;
   std::uint64_t step = 0;
   std::uint64_t copies = 5;
-  if (const RotateSpec& rotate = plan.recipe.rotate; rotate.learns()) {
-    const auto batch = static_cast<std::uint64_t>(rotate.batch);
+  for (const TransformTraining& training : plan.recipe.learned_transforms()) {
+    const auto batch = static_cast<std::uint64_t>(training.batch);
     const std::uint64_t inputs =
         5 * (3 * static_cast<std::uint64_t>(plan.model.hidden) + block.widest_input);
-    step = length * batch * (per_token + inputs) * kFloatBytes;
-    copies += batch + 4;
+    step = std::max(step, length * batch * (per_token + inputs) * kFloatBytes);
+    copies = std::max(copies, batch + 9);
   }
   for (const LearnSpec& learn : plan.recipe.learn) {
     const auto tokens = length * static_cast<std::uint64_t>(learn.batch);
@@ -316,10 +316,10 @@ void estimate_time(Plan& plan) {
   const double window_flops = 2.0 * length * (weights + attention);
   double forwards = 2 * (train + validation);
   double flops = 0;
-  if (const RotateSpec& rotate = plan.recipe.rotate; rotate.learns()) {
+  for (const TransformTraining& training : plan.recipe.learned_transforms()) {
     const double seen =
-        rotate.windows > 0 ? std::min(train, static_cast<double>(rotate.windows)) : train;
-    forwards += 3 * static_cast<double>(rotate.epochs) * seen + 2 * validation;
+        training.windows > 0 ? std::min(train, static_cast<double>(training.windows)) : train;
+    forwards += 3 * static_cast<double>(training.epochs) * seen + 2 * validation;
   }
   if (plan.recipe.searches_clips()) {  // 16 windows, and nine ratios on a sample
     forwards += std::min(train, 16.0);

@@ -26,18 +26,30 @@ struct CalibrationSpec {
   std::int64_t seed = 42;
 };
 
+// How a transform of inputs is learned (methods/learned_transform.h).
+struct TransformTraining {
+  double rate = 5e-3;  // AdamW, cosine to 0
+  std::int64_t epochs = 8;
+  std::int64_t batch = 4;    // windows a step
+  std::int64_t windows = 0;  // of the calibration text that it looks at; 0: all
+};
+
 // smooth.*: channels of a linear's input divided by a scale that goes into the weights
 // (methods/smooth.h).
-enum class SmoothMethod { none, smoothquant, awq, fptq };
+enum class SmoothMethod { none, smoothquant, awq, fptq, omniquant };
 
 struct SmoothSpec {
   SmoothMethod method = SmoothMethod::none;
-  double alpha = 0.5;  // smoothquant: share of the difficulty that moves into the weights
+  double alpha = 0.5;  // smoothquant: share of the difficulty that moves
+                       // into the weights
   // v to o and up to down too, whose scale goes into the rows of a linear (AWQ); norms always
   bool linears = true;
   double plain_below = 15;  // fptq: largest inputs up to this stay as they are, with static ranges;
   double dynamic_from =
       150;  // from this on, with dynamic ones; between, equalised, with static ones
+  TransformTraining training = {};  // omniquant
+
+  bool learns() const { return method == SmoothMethod::omniquant && training.epochs > 0; }
 };
 
 // rotate.*: every linear's input in another basis at run time: a Hadamard matrix
@@ -46,12 +58,9 @@ enum class RotateMethod { none, hadamard, kronecker };
 
 struct RotateSpec {
   RotateMethod method = RotateMethod::none;
-  double rate = 5e-3;  // kronecker: AdamW, cosine to 0
-  std::int64_t epochs = 8;
-  std::int64_t batch = 4;    // windows a step
-  std::int64_t windows = 0;  // of the calibration text that it looks at; 0: all
+  TransformTraining training = {};  // kronecker
 
-  bool learns() const { return method == RotateMethod::kronecker && epochs > 0; }
+  bool learns() const { return method == RotateMethod::kronecker && training.epochs > 0; }
 };
 
 // solve.*: rounding that lets later inputs make up for the errors of earlier ones
@@ -159,6 +168,13 @@ struct Recipe {
   }
   bool searches_clips() const {
     return activation_clip == ClipChoice::search && activations.quantized();
+  }
+  // Of the passes that learn one, in order.
+  std::vector<TransformTraining> learned_transforms() const {
+    std::vector<TransformTraining> learned;
+    if (smooth.learns()) learned.push_back(smooth.training);
+    if (rotate.learns()) learned.push_back(rotate.training);
+    return learned;
   }
   bool corrects_biases() const { return compensate == Compensation::bias; }
   bool adds_low_rank() const { return compensate == Compensation::low_rank; }

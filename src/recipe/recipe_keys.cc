@@ -215,14 +215,14 @@ RecipeKey<LearnSpec> trained() {
 }
 
 // The keys of a member struct, under a prefix, as keys of the whole.
-template <typename Part>
-std::vector<RecipeKey<Recipe>> lifted(const std::string& prefix, Part Recipe::*part,
-                                      std::vector<RecipeKey<Part>> part_keys) {
-  std::vector<RecipeKey<Recipe>> keys;
+template <typename Owner, typename Part>
+std::vector<RecipeKey<Owner>> lifted(const std::string& prefix, Part Owner::*part,
+                                     std::vector<RecipeKey<Part>> part_keys) {
+  std::vector<RecipeKey<Owner>> keys;
   for (RecipeKey<Part>& key : part_keys) {
     keys.push_back(
-        {prefix + key.key, key.allowed, [=](const Recipe& recipe) { return key.get(recipe.*part); },
-         [=](Recipe& recipe, const RecipeValue& value) { return key.set(recipe.*part, value); }});
+        {prefix + key.key, key.allowed, [=](const Owner& owner) { return key.get(owner.*part); },
+         [=](Owner& owner, const RecipeValue& value) { return key.set(owner.*part, value); }});
   }
   return keys;
 }
@@ -270,6 +270,14 @@ std::vector<PassKind> make_pass_kinds() {
          {number("plain_below", &SmoothSpec::plain_below, 0, 1e9),
           number("dynamic_from", &SmoothSpec::dynamic_from, 0, 1e9),
           flag("linears", &SmoothSpec::linears)});
+  const std::vector<RecipeKey<TransformTraining>> training = {
+      number("rate", &TransformTraining::rate, 0, 1),
+      integer("epochs", &TransformTraining::epochs, Count{0}, Count{1000}),
+      integer("batch", &TransformTraining::batch, Count{1}, Count{1024}),
+      integer("windows", &TransformTraining::windows, Count{0}, Count{1} << 20)};
+  std::vector<RecipeKey<SmoothSpec>> let = lifted("", &SmoothSpec::training, training);
+  let.push_back(flag("linears", &SmoothSpec::linears));
+  smooth("omniquant", SmoothMethod::omniquant, std::move(let));
   const auto rotate = [&](std::string_view name, RotateMethod method,
                           std::vector<RecipeKey<RotateSpec>> keys = {}) {
     kinds.push_back(
@@ -277,11 +285,7 @@ std::vector<PassKind> make_pass_kinds() {
   };
   rotate("none", RotateMethod::none);
   rotate("hadamard", RotateMethod::hadamard);
-  rotate("kronecker", RotateMethod::kronecker,
-         {number("rate", &RotateSpec::rate, 0, 1),
-          integer("epochs", &RotateSpec::epochs, Count{0}, Count{1000}),
-          integer("batch", &RotateSpec::batch, Count{1}, Count{1024}),
-          integer("windows", &RotateSpec::windows, Count{0}, Count{1} << 20)});
+  rotate("kronecker", RotateMethod::kronecker, lifted("", &RotateSpec::training, training));
   for (const auto& [name, method] : {std::pair{"min-max", RangeMethod::min_max},
                                      {"mse-search", RangeMethod::mse_search},
                                      {"importance-search", RangeMethod::importance_search},

@@ -5,6 +5,7 @@
 #include "calib/student.h"
 #include "calib/turn.h"
 #include "format/hadamard_matrix.h"
+#include "methods/place.h"
 #include "methods/rotate.h"
 #include "methods/smooth.h"
 #include "support/families.h"
@@ -54,6 +55,9 @@ TEST(Turned, IsOrthogonalAndItsGradientIsTheInverse) {
 class PassesOnFamilies : public ::testing::TestWithParam<const char*> {
  protected:
   void check(const SmoothSpec& smooth, std::size_t ignored = SIZE_MAX) {
+    check(smooth_pass(smooth, RangeMethod::min_max), ignored);
+  }
+  void check(const BlockPass& pass, std::size_t ignored = SIZE_MAX) {
     const Path folder = Path(LOWBIT_SOURCE_DIR) / "tests/data/models" / GetParam();
     const auto checkpoint = Checkpoint::open(real_file_system(), folder);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
@@ -62,10 +66,12 @@ class PassesOnFamilies : public ::testing::TestWithParam<const char*> {
     const auto block = TorchBlock::load(*checkpoint, *model, 0, at::kCPU);
     ASSERT_TRUE(block.ok());
     auto stream = HiddenStream::make({kWindows, kTokens, model->hidden}, "");
-    ASSERT_TRUE(stream.ok());
+    auto targets = HiddenStream::make({kWindows, kTokens, model->hidden}, "");
+    ASSERT_TRUE(stream.ok() && targets.ok());
     at::manual_seed(5);
     for (std::int64_t w = 0; w < kWindows; ++w) {
       stream->set(w, at::randn({kTokens, model->hidden}) * at::linspace(0.1, 3.0, model->hidden));
+      targets->set(w, block->forward(stream->get(w, at::kCPU)));
     }
     std::vector<PlannedLinear> linears;
     for (const LinearSpec* linear : block->spec().linears()) {
@@ -80,13 +86,13 @@ class PassesOnFamilies : public ::testing::TestWithParam<const char*> {
                    .linears = linears,
                    .parameters = std::vector<GroupParameters>(linears.size()),
                    .inputs = *stream,
-                   .targets = *stream,
+                   .targets = *targets,
                    .train_windows = kWindows,
                    .device = at::kCPU,
                    .head_dim = model->head_dim,
                    .report = report,
                    .on_step = [](double, const std::string&) { return Status(); }};
-    ASSERT_TRUE(smooth_pass(smooth, RangeMethod::min_max)(task).ok());
+    ASSERT_TRUE(pass(task).ok());
     ASSERT_TRUE(rotate_pass()(task).ok());
     std::vector<Tensor> weights;
     double moved = 0;
@@ -114,13 +120,35 @@ TEST_P(PassesOnFamilies, SmoothQuantAndRotationKeepTheFunction) {
 
 TEST_P(PassesOnFamilies, WhatStaysInFloatIsNotTouched) {
   for (std::size_t linear = 0; linear < 6; ++linear) {  // opt has six
-    for (const auto method : {SmoothMethod::smoothquant, SmoothMethod::awq, SmoothMethod::fptq}) {
-      check({.method = method, .plain_below = 0, .dynamic_from = 1e9}, linear);
+    for (const auto method : {SmoothMethod::smoothquant, SmoothMethod::awq, SmoothMethod::fptq,
+                              SmoothMethod::omniquant}) {
+      check({.method = method, .plain_below = 0, .dynamic_from = 1e9, .training = {.epochs = 1}},
+            linear);
     }
   }
 }
 
 TEST_P(PassesOnFamilies, AwqAndRotationKeepTheFunction) { check({.method = SmoothMethod::awq}); }
+
+TEST_P(PassesOnFamilies, AnyScaleAndShiftKeepsTheFunction) {
+  int shifted = 0;
+  check([&](BlockTask& task) -> Status {
+    const BlockSpec& block = task.student.spec();
+    for (const auto& places : {norm_places(block), linear_places(block)}) {
+      for (const Place& place : places) {
+        const std::int64_t in = task.linears[place.consumers.front()].linear.in;
+        const Tensor any = at::randn_like(shared(task, place, at::zeros({in})));
+        if (takes_shift(task, place)) {
+          shift_input(task, place, any);
+          ++shifted;
+        }
+        divide_input(task, place, any.exp());
+      }
+    }
+    return {};
+  });
+  EXPECT_TRUE(GetParam() != std::string("opt") || shifted == 3) << "two norms, and v";
+}
 
 INSTANTIATE_TEST_SUITE_P(Families, PassesOnFamilies, testing::family_models(),
                          testing::family_test_name);

@@ -263,8 +263,8 @@ TEST(Quantize, KilledWhereASolverSeesTheFloatStreamEndsWithTheSameBytes) {
 
 // Factors are in the block's shard alone, and the drafts' are needed again after the tune pass.
 TEST(Quantize, KilledAmongLearnedTransformsEndsWithTheSameBytes) {
-  std::vector<std::string> settings = {"smooth=awq", "rotate=kronecker", "rotate.epochs=2",
-                                       "rotate.batch=2", "solve=gptaq"};
+  std::vector<std::string> settings = {"smooth=omniquant", "smooth.epochs=2", "rotate=kronecker",
+                                       "rotate.epochs=2",  "rotate.batch=2",  "solve=gptaq"};
   expect_same_bytes_after_kills({.settings = settings, .learns = false});
   settings.emplace_back("tune=end-to-end");
   expect_same_bytes_after_kills({.settings = settings, .learns = false});
@@ -372,7 +372,8 @@ TEST(Quantize, PackedAfterAllPassesIsTheSourceModelOnEveryFamily) {
 
 TEST(Quantize, PackedWithLearnedTransformsIsTheSourceModelOnEveryFamily) {
   std::vector<std::string> passes = kAllPasses;
-  passes.insert(passes.end(), {"rotate=kronecker", "rotate.rate=2e-2", "rotate.epochs=2"});
+  passes.insert(passes.end(), {"smooth=omniquant", "smooth.rate=2e-2", "smooth.epochs=2",
+                               "rotate=kronecker", "rotate.rate=2e-2", "rotate.epochs=2"});
   expect_packed_is_source(passes);
 }
 

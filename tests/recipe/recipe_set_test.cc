@@ -100,6 +100,27 @@ TEST(SetRecipeKey, ReachesTheKeysOfEverySolver) {
   EXPECT_THAT(refused("solve.token_weights=all").message, HasSubstr("attention"));
 }
 
+TEST(SetRecipeKey, ReachesTheTrainingOfEachLearnedTransform) {
+  Recipe recipe = frm();
+  EXPECT_TRUE(recipe.learned_transforms().empty());
+  for (const char* assignment : {"smooth=omniquant", "smooth.rate=1e-3", "smooth.epochs=3",
+                                 "rotate=kronecker", "rotate.batch=2", "rotate.windows=8"}) {
+    const Status status = set_recipe_key(recipe, assignment);
+    EXPECT_TRUE(status.ok()) << assignment << ": " << status.error().message;
+  }
+  ASSERT_EQ(recipe.learned_transforms().size(), 2U);
+  EXPECT_EQ(recipe.learned_transforms()[0].rate, 1e-3);
+  EXPECT_EQ(recipe.learned_transforms()[0].epochs, 3);
+  EXPECT_EQ(recipe.learned_transforms()[1].batch, 2);
+  EXPECT_EQ(recipe.learned_transforms()[1].windows, 8);
+  EXPECT_EQ(refused("smooth.rate=2").code, "recipe/bad-value");
+  EXPECT_EQ(refused("smooth.epochs=-1").code, "recipe/bad-value");
+  EXPECT_EQ(refused("smooth.batch=0").code, "recipe/bad-value");
+  const Error error = refused("smooth.epoch=1");
+  EXPECT_EQ(error.code, "recipe/unknown-key");
+  EXPECT_THAT(error.message, HasSubstr("smooth.epochs"));
+}
+
 TEST(SetRecipeKey, RefusesUnknownKeysAndListsThem) {
   const Error error = refused("epochs=2");
   EXPECT_EQ(error.code, "recipe/unknown-key");

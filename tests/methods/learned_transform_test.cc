@@ -1,19 +1,24 @@
-// Learned transforms of inputs: orthogonal, better than where they begin, and nothing to the
-// block's function until something is rounded.
-#include "methods/kronecker.h"
+// Learned transforms of inputs: better than where they begin, and nothing to the block's function
+// until something is rounded.
+#include "methods/learned_transform.h"
 
 #include <gtest/gtest.h>
 
 #include "calib/student.h"
 #include "calib/turn.h"
+#include "format/hadamard_matrix.h"
 #include "kernels/kronecker.h"
+#include "methods/block_gradient.h"
+#include "methods/kronecker.h"
 #include "methods/range.h"
 #include "methods/rotate.h"
+#include "methods/smooth.h"
 
 namespace lowbit {
 namespace {
 
 constexpr std::int64_t kWindows = 4, kTokens = 32;
+constexpr TransformTraining kTraining{.rate = 1e-2, .epochs = 30, .batch = 2};
 
 double largest(const Tensor& difference) { return difference.abs().max().item<double>(); }
 
@@ -98,11 +103,11 @@ class LearnedTransforms : public ::testing::Test {
   }
 
   // The student after the passes, its weights in the basis of linears_.
-  TorchBlock run(const RotateSpec& spec) {
+  TorchBlock run(const BlockPass& pass) {
     TorchBlock student = *block_;
     BlockReport report;
     BlockTask work = task(student, report);
-    EXPECT_TRUE(kronecker_pass(spec)(work).ok());
+    EXPECT_TRUE(pass(work).ok());
     EXPECT_TRUE(rotate_pass()(work).ok());
     EXPECT_TRUE(report.notices.empty()) << report.notices.front();
     return student;
@@ -133,14 +138,14 @@ class LearnedTransforms : public ::testing::Test {
 
 TEST_F(LearnedTransforms, LoseLessThanHadamardMatrices) {
   const std::vector<PlannedLinear> start = linears_;
-  const double hadamard = loss(run({.epochs = 0}));
+  const double hadamard = loss(run(kronecker_pass({.training = {.epochs = 0}})));
   EXPECT_EQ(linears_.front().scheme, start.front().scheme);
-  const double learned = loss(run({.rate = 1e-2, .epochs = 30, .batch = 2}));
+  const double learned = loss(run(kronecker_pass({.training = kTraining})));
   EXPECT_LT(learned, 0.9 * hadamard);
 }
 
 TEST_F(LearnedTransforms, AreOrthogonalSharedAndLeaveTheFunction) {
-  const TorchBlock student = run({.rate = 1e-2, .epochs = 30, .batch = 2});
+  const TorchBlock student = run(kronecker_pass({.training = kTraining}));
   EXPECT_EQ(linears_[0].scheme.transform.factors, linears_[2].scheme.transform.factors);
   std::vector<Tensor> weights;
   for (std::size_t i = 0; i < linears_.size(); ++i) {
@@ -158,8 +163,8 @@ TEST_F(LearnedTransforms, AreOrthogonalSharedAndLeaveTheFunction) {
 
 TEST_F(LearnedTransforms, TrainUnderTheWeightsAlone) {
   for (PlannedLinear& linear : linears_) linear.scheme.activation = {};
-  const double hadamard = loss(run({.epochs = 0}));
-  EXPECT_LT(loss(run({.rate = 1e-2, .epochs = 30, .batch = 2})), hadamard);
+  const double hadamard = loss(run(kronecker_pass({.training = {.epochs = 0}})));
+  EXPECT_LT(loss(run(kronecker_pass({.training = kTraining}))), hadamard);
 }
 
 TEST_F(LearnedTransforms, StayAtHadamardMatricesWhereNothingIsWon) {
@@ -167,9 +172,96 @@ TEST_F(LearnedTransforms, StayAtHadamardMatricesWhereNothingIsWon) {
   TorchBlock student = *block_;
   BlockReport report;
   BlockTask work = task(student, report);
-  ASSERT_TRUE(kronecker_pass({.rate = 0, .epochs = 1})(work).ok());
+  ASSERT_TRUE(kronecker_pass({.training = {.rate = 0, .epochs = 1}})(work).ok());
   EXPECT_EQ(linears_.front().scheme, start.front().scheme);
   EXPECT_EQ(report.notices.size(), 1U);
+}
+
+class LearnedScales : public LearnedTransforms {
+ protected:
+  void SetUp() override {
+    LearnedTransforms::SetUp();
+    const at::NoGradGuard no_gradient;
+    const Tensor sizes = at::randn({inputs_->get(0, at::kCPU).size(1)}).exp();
+    for (std::int64_t w = 0; w < kWindows; ++w) {
+      inputs_->set(w, inputs_->get(w, at::kCPU) * sizes);
+      targets_->set(w, block_->forward(inputs_->get(w, at::kCPU)));
+    }
+    // Rows and tokens, within whose ranges channels have to share.
+    for (PlannedLinear& linear : linears_) {
+      linear.scheme = {
+          .weight = {.bits = 4, .group_size = 0},
+          .activation = {.bits = 4, .per = ActivationGranularity::token, .group_size = 0}};
+    }
+  }
+
+  static BlockPass pass(SmoothMethod method, TransformTraining training = {}) {
+    return smooth_pass({.method = method, .training = training}, RangeMethod::min_max);
+  }
+};
+
+TEST_F(LearnedScales, LoseLessThanAwqs) {
+  const double start = loss(run(pass(SmoothMethod::awq)));
+  EXPECT_LT(loss(run(pass(SmoothMethod::omniquant, kTraining))), start);
+}
+
+TEST_F(LearnedScales, BeginAtAwqs) {
+  const TorchBlock start = run(pass(SmoothMethod::awq));
+  const TorchBlock same = run(pass(SmoothMethod::omniquant, {.epochs = 0}));
+  for (std::size_t i = 0; i < linears_.size(); ++i) {
+    EXPECT_TRUE(same.weight(i).equal(start.weight(i))) << linears_[i].linear.name;
+  }
+}
+
+TEST_F(LearnedScales, LearnInTheBasisOfTheInputsTransforms) {
+  for (PlannedLinear& linear : linears_) {
+    linear.scheme.transform = {.hadamard = hadamard_size(linear.linear.in)};
+  }
+  const double start = loss(run(pass(SmoothMethod::awq)));
+  EXPECT_LT(loss(run(pass(SmoothMethod::omniquant, kTraining))), start);
+}
+
+TEST_F(LearnedScales, StayAtTheStartWhereNothingIsWon) {
+  TorchBlock student = *block_;
+  BlockReport report;
+  BlockTask work = task(student, report);
+  ASSERT_TRUE(pass(SmoothMethod::omniquant, {.rate = 0, .epochs = 1})(work).ok());
+  EXPECT_EQ(report.notices.size(), 1U);
+  const TorchBlock start = run(pass(SmoothMethod::awq));
+  EXPECT_TRUE(student.weight(0).equal(start.weight(0)));
+}
+
+// With nothing rounded, and the weights as they are, so that scales of inputs change something.
+TEST_F(LearnedScales, HaveTheGradientOfFiniteDifferences) {
+  const std::int64_t width = block_->spec().linears()[0]->in;
+  for (PlannedLinear& linear : linears_) linear.scheme = {.weight = {.bits = 16}};
+  GradientQuery query{.linears = linears_, .weights = {}, .gains = {}};
+  query.input_of = [](std::size_t linear, const Tensor& x, const Tensors& parts) {
+    return linear < 3 ? x / parts[0] : x;
+  };
+  Tensors weights;
+  for (std::size_t i = 0; i < linears_.size(); ++i) weights.push_back(block_->weight(i));
+  const Tensor x = inputs_->get(0, at::kCPU);
+  const auto loss_at = [&](const Tensor& logarithms) {
+    query.parts = {logarithms.exp()};
+    Tensor output;
+    (void)block_gradient(*block_, query, weights, x, [&](const Tensor& found) {
+      output = found;
+      return Tensor();
+    });
+    return output.to(at::kDouble).square().mean().item<double>();
+  };
+  query.parts = {at::ones({width})};
+  const Tensor gradient = block_gradient(*block_, query, weights, x, [](const Tensor& output) {
+                            return output * (2.0 / static_cast<double>(output.numel()));
+                          }).parts[0];
+  for (const std::int64_t channel : {0, 5, 17}) {
+    Tensor step = at::zeros({width});
+    step[channel] = 1e-2;
+    const double difference = (loss_at(step) - loss_at(-step)) / 2e-2;
+    EXPECT_NEAR(gradient[channel].item<double>(), difference,
+                1e-2 * gradient.abs().max().item<double>());
+  }
 }
 
 }  // namespace
