@@ -345,7 +345,8 @@ std::uint64_t stored_bits(const LinearSpec& linear, const LinearScheme& scheme, 
       static_cast<std::uint64_t>(stored_bits(scheme.weight, linear.out, linear.in, scales));
   const auto [left, right] = scheme.transform.kronecker;
   const bool has_factors = scheme.transform.stored_with == linear.name;
-  return bits + (has_factors ? static_cast<std::uint64_t>(16 * (left * left + right * right)) : 0);
+  return bits + (scheme.activation.stores_scale() ? 32 : 0) +
+         (has_factors ? static_cast<std::uint64_t>(16 * (left * left + right * right)) : 0);
 }
 
 Status estimate(Plan& plan, const Checkpoint& checkpoint, const PlanOptions& options) {

@@ -84,7 +84,7 @@ Status write_rtn_checkpoint(const Path& source, const Path& out, const Path& dec
     if (!weight) return weight.error();
     const GroupAffineWeight quantized =
         round_to_nearest(*weight, linear.out, linear.in, scheme.weight, DType::bf16);
-    packed.emplace_back(linear.name, quantized);
+    packed.emplace_back(linear.name, quantized, scheme);
     for (TensorToWrite& tensor : packed.back().tensors()) written.push_back(std::move(tensor));
     decoded_weights.push_back(quantized.dequantize());
     decoded_written.push_back({name,

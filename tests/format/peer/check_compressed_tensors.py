@@ -1,10 +1,12 @@
 """Loads a packed checkpoint of ours with transformers and compressed-tensors and compares.
 
     check_compressed_tensors.py PACKED_FOLDER REFERENCE.safetensors [--source FLOAT_FOLDER]
-                                [--without-loading] [--bfloat16]
+                                [--without-loading] [--bfloat16] [--inputs FILE]
 
-REFERENCE holds any of: `input_ids` and `logits` (float32, from our runtime); decoded weights,
-float32, under their names in the float model, which must be equal to the last bit. With --source
+REFERENCE holds decoded weights, float32, under their names in the float model, which must be equal
+to the last bit. FILE, of a checkpoint that quantizes inputs, holds `input_ids` and `logits` (float32, from our
+runtime), and `inputs` of the first linear with what they are quantized to, `quantized_inputs`, which must be
+equal to the last bit. With --source
 the logits are also compared with those of the float model that holds these weights. With
 --without-loading the weights alone are compared, decoded by compressed-tensors module by module:
 transformers 5.17 does not load a packed embedding. With --bfloat16 all is
@@ -90,6 +92,24 @@ def compare_logits(model, input_ids, expected, label):
     return worst <= LOGIT_TOLERANCE
 
 
+@torch.no_grad()
+def compare_inputs(model, folder, ours):
+    from compressed_tensors.quantization.lifecycle.forward import forward_quantize
+
+    linear = model.get_submodule("model.layers.0.self_attn.q_proj")
+    for part in ("weight_global_scale", "input_global_scale"):  # --bfloat16 must not round it
+        if hasattr(linear, part):
+            print(part, getattr(linear, part))
+    found = forward_quantize(linear, ours["inputs"], "input",
+                             linear.quantization_scheme.input_activations)
+    equal = torch.equal(found, ours["quantized_inputs"])
+    print(f"quantized inputs are {'equal' if equal else 'different'}")
+    ids = ours["input_ids"].long().reshape(1, -1)
+    theirs = model(ids).logits.float()[0]
+    print("logits differ by", (theirs - ours["logits"]).abs().max(), (theirs - ours["logits"]).square().mean())
+    return equal
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("packed", type=pathlib.Path)
@@ -97,14 +117,13 @@ def main():
     parser.add_argument("--source", type=pathlib.Path)
     parser.add_argument("--without-loading", action="store_true")
     parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--inputs", type=pathlib.Path)
     arguments = parser.parse_args()
     print(f"transformers {transformers.__version__}, compressed-tensors "
           f"{compressed_tensors.__version__}, torch {torch.__version__}")
 
     torch.manual_seed(0)
     reference = load_file(arguments.reference)
-    input_ids = reference.pop("input_ids", None)
-    logits = reference.pop("logits", None)
     dtype = torch.bfloat16 if arguments.bfloat16 else torch.float32
     if arguments.bfloat16:
         reference = {name: weight.bfloat16().float() for name, weight in reference.items()}
@@ -112,9 +131,9 @@ def main():
         sys.exit(0 if compare_weights(decode_by_package(arguments.packed), reference) else 1)
     equal = compare_weights(load_packed(arguments.packed, True, dtype), reference)
     model = load_packed(arguments.packed, False, dtype)
-    if logits is not None:
-        equal &= compare_logits(model, input_ids.long(), logits, "the file's")
-    if arguments.source is not None:
+    if arguments.inputs is not None:
+        equal &= compare_inputs(model, arguments.packed, load_file(arguments.inputs))
+    elif arguments.source is not None:
         source = AutoModelForCausalLM.from_pretrained(arguments.source, dtype=dtype).eval()
         missing = source.load_state_dict(reference, strict=False).unexpected_keys
         if missing:
