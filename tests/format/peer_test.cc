@@ -45,12 +45,13 @@ Status write_inputs(const Path& folder, const LinearScheme& scheme, const Path& 
   std::mt19937 random(11);
   std::normal_distribution<float> normal;
   std::vector<float> inputs(static_cast<std::size_t>(kTokens * linear.in)), quantized = inputs;
-  for (std::size_t i = linear.in; i < inputs.size(); ++i) {  // the first token is zeros
+  for (auto i = static_cast<std::size_t>(linear.in); i < inputs.size();
+       ++i) {  // the first token is zeros
     inputs[i] = normal(random) * std::exp(2 * normal(random));
   }
   fake_quant_activation(scheme.activation, group, 0, std::ssize(inputs) / group, inputs.data(),
                         quantized.data());
-  std::vector<std::int32_t> tokens(48);
+  std::vector<std::int32_t> tokens(16);
   for (std::int32_t& token : tokens) {
     token = static_cast<std::int32_t>(random() % static_cast<unsigned>(model->spec().vocabulary));
   }
@@ -60,12 +61,13 @@ Status write_inputs(const Path& folder, const LinearScheme& scheme, const Path& 
   const Result<std::vector<float>> logits = model->logits(states->front());
   if (!logits) return logits.error();
   const auto bytes = [](const auto& values) { return std::as_bytes(std::span(values)); };
-  return write_safetensors(
-      real_file_system(), file,
-      {{"inputs", DType::f32, {kTokens, linear.in}, bytes(inputs)},
-       {"quantized_inputs", DType::f32, {kTokens, linear.in}, bytes(quantized)},
-       {"input_ids", DType::i32, {std::ssize(tokens)}, bytes(tokens)},
-       {"logits", DType::f32, {std::ssize(tokens), model->spec().vocabulary}, bytes(*logits)}});
+  const std::int64_t count = std::ssize(tokens);
+  const std::vector<TensorToWrite> tensors = {
+      {"inputs", DType::f32, {kTokens, linear.in}, bytes(inputs)},
+      {"quantized_inputs", DType::f32, {kTokens, linear.in}, bytes(quantized)},
+      {"input_ids", DType::i32, {count}, bytes(tokens)},
+      {"logits", DType::f32, {count, model->spec().vocabulary}, bytes(*logits)}};
+  return write_safetensors(real_file_system(), file, tensors);
 }
 
 TEST_P(Peer, LoadsWithTheSameWeightsAndLogits) {

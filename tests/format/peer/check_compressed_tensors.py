@@ -4,11 +4,10 @@
                                 [--without-loading] [--bfloat16] [--inputs FILE]
 
 REFERENCE holds decoded weights, float32, under their names in the float model, which must be equal
-to the last bit. FILE, of a checkpoint that quantizes inputs, holds `input_ids` and `logits` (float32, from our
-runtime), and `inputs` of the first linear with what they are quantized to, `quantized_inputs`, which must be
-equal to the last bit. With --source
-the logits are also compared with those of the float model that holds these weights. With
---without-loading the weights alone are compared, decoded by compressed-tensors module by module:
+to the last bit. FILE, of a checkpoint that quantizes inputs, holds `inputs` of the first linear with
+what they are quantized to, `quantized_inputs`, which must be equal to the last bit, and `input_ids`
+with `logits` (float32, from our runtime). Without it, and with --source, the logits are also
+compared with those of the float model that holds these weights. With --without-loading the weights alone are compared, decoded by compressed-tensors module by module:
 transformers 5.17 does not load a packed embedding. With --bfloat16 all is
 done in that type, the reference weights rounded to it: so the package decodes 4-bit floats,
 whatever the type asked for.
@@ -93,21 +92,39 @@ def compare_logits(model, input_ids, expected, label):
 
 
 @torch.no_grad()
-def compare_inputs(model, folder, ours):
+def compare_inputs(source, packed, decoded, ours):
+    # All in float32: the float model with the decoded weights, each linear's input quantized by the
+    # package. As transformers runs the packed model, 4-bit inputs are quantized in bfloat16.
+    from compressed_tensors.quantization import QuantizationConfig, QuantizationStatus
     from compressed_tensors.quantization.lifecycle.forward import forward_quantize
 
-    linear = model.get_submodule("model.layers.0.self_attn.q_proj")
-    for part in ("weight_global_scale", "input_global_scale"):  # --bfloat16 must not round it
-        if hasattr(linear, part):
-            print(part, getattr(linear, part))
-    found = forward_quantize(linear, ours["inputs"], "input",
-                             linear.quantization_scheme.input_activations)
-    equal = torch.equal(found, ours["quantized_inputs"])
+    config = json.loads((packed / "config.json").read_text())["quantization_config"]
+    (group,) = QuantizationConfig.model_validate(config).config_groups.values()
+    stored = load_file(packed / "model.safetensors")
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
+    model.load_state_dict(decoded, strict=False)
+
+    def quantized(linear, x):
+        return forward_quantize(linear, x, "input", group.input_activations)
+
+    for name in (name.removesuffix(".weight") for name in decoded):
+        linear = model.get_submodule(name)
+        linear.quantization_status = QuantizationStatus.COMPRESSED
+        if f"{name}.input_global_scale" in stored:
+            linear.input_global_scale = stored[f"{name}.input_global_scale"]
+        linear.register_forward_pre_hook(lambda linear, x: (quantized(linear, x[0]),))
+    first = model.get_submodule("model.layers.0.self_attn.q_proj")
+    some = quantized(first, ours["inputs"][None])[0]
+    equal = torch.equal(some, ours["quantized_inputs"])
     print(f"quantized inputs are {'equal' if equal else 'different'}")
-    ids = ours["input_ids"].long().reshape(1, -1)
-    theirs = model(ids).logits.float()[0]
-    print("logits differ by", (theirs - ours["logits"]).abs().max(), (theirs - ours["logits"]).square().mean())
-    return equal
+    found = model(ours["input_ids"].long()[None]).logits[0]
+    worst = (found - ours["logits"]).abs().amax(1)
+    # Sums in another order may move a value across the middle between two codes, which shows in this
+    # token and those after it: of FP8 with its many codes in some.
+    share = (worst <= LOGIT_TOLERANCE).float().mean().item()
+    print(f"logits of quantized inputs are equal in {share:.0%} of the tokens, "
+          f"{worst.median().item():g} apart")
+    return equal and share >= 0.5
 
 
 def main():
@@ -132,7 +149,9 @@ def main():
     equal = compare_weights(load_packed(arguments.packed, True, dtype), reference)
     model = load_packed(arguments.packed, False, dtype)
     if arguments.inputs is not None:
-        equal &= compare_inputs(model, arguments.packed, load_file(arguments.inputs))
+        model(torch.zeros(1, 4, dtype=torch.long))
+        equal &= compare_inputs(arguments.source, arguments.packed,
+                                load_file(arguments.reference), load_file(arguments.inputs))
     elif arguments.source is not None:
         source = AutoModelForCausalLM.from_pretrained(arguments.source, dtype=dtype).eval()
         missing = source.load_state_dict(reference, strict=False).unexpected_keys
