@@ -117,7 +117,7 @@ TEST(Nvfp4Inputs, HaveAGlobalScaleFromTheTextWhichLinearsOfOneInputShare) {
   EXPECT_NE(scale("mlp.gate_proj"), scale("mlp.down_proj"));
 }
 
-class KilledRun : public testing::TestWithParam<lowbit::Run> {};
+class KilledRun : public ::testing::TestWithParam<lowbit::Run> {};
 
 TEST_P(KilledRun, EndsWithTheSameBytesWhereverItIsKilled) {
   const lowbit::Run& how = GetParam();
@@ -135,10 +135,13 @@ TEST_P(KilledRun, EndsWithTheSameBytesWhereverItIsKilled) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(StaticRanges, KilledRun,
-                         testing::Values(lowbit::Run{.settings = with({"smooth=fptq",
-                                                                       "smooth.dynamic_from=3"})},
-                                         kNvfp4));
+INSTANTIATE_TEST_SUITE_P(
+    StaticRanges, KilledRun,
+    ::testing::Values(lowbit::Run{.settings = with({"smooth=fptq", "smooth.dynamic_from=3"})},
+                    lowbit::Run{.settings = {"scheme.weights.format=nvfp4",
+                                             "scheme.activations.format=nvfp4", "smooth=awq",
+                                             "rotate=hadamard", "solve=gptq"},
+                                .learns = false}));
 
 TEST(Fptq, ChoosesByTheLargestInput) {
   const TemporaryFolder temporary;

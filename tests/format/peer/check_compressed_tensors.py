@@ -3,14 +3,14 @@
     check_compressed_tensors.py PACKED_FOLDER REFERENCE.safetensors [--source FLOAT_FOLDER]
                                 [--without-loading] [--bfloat16] [--inputs FILE]
 
-REFERENCE holds decoded weights, float32, under their names in the float model, which must be equal
-to the last bit. FILE, of a checkpoint that quantizes inputs, holds `inputs` of the first linear with
-what they are quantized to, `quantized_inputs`, which must be equal to the last bit, and `input_ids`
-with `logits` (float32, from our runtime). Without it, and with --source, the logits are also
-compared with those of the float model that holds these weights. With --without-loading the weights alone are compared, decoded by compressed-tensors module by module:
-transformers 5.17 does not load a packed embedding. With --bfloat16 all is
-done in that type, the reference weights rounded to it: so the package decodes 4-bit floats,
-whatever the type asked for.
+REFERENCE holds decoded weights, float32, under their names in the float model, which must be
+equal to the last bit. FILE, of a checkpoint that quantizes inputs, holds `inputs` of the first
+linear with what they are quantized to, `quantized_inputs`, which must be equal to the last bit, and
+`input_ids` with `logits` (float32, from our runtime). Without it, and with --source, the logits are
+compared with those of the float model that holds these weights. With --without-loading the weights
+alone are compared, decoded by compressed-tensors module by module: transformers 5.17 does not load
+a packed embedding. With --bfloat16 all is done in that type, the reference weights rounded to it:
+so the package decodes 4-bit floats, whatever the type asked for.
 Exit status: 0 equal, 1 different, 77 packages missing (skipped).
 """
 
