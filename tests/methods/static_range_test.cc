@@ -138,10 +138,10 @@ TEST_P(KilledRun, EndsWithTheSameBytesWhereverItIsKilled) {
 INSTANTIATE_TEST_SUITE_P(
     StaticRanges, KilledRun,
     ::testing::Values(lowbit::Run{.settings = with({"smooth=fptq", "smooth.dynamic_from=3"})},
-                    lowbit::Run{.settings = {"scheme.weights.format=nvfp4",
-                                             "scheme.activations.format=nvfp4", "smooth=awq",
-                                             "rotate=hadamard", "solve=gptq"},
-                                .learns = false}));
+                      lowbit::Run{.settings = {"scheme.weights.format=nvfp4",
+                                               "scheme.activations.format=nvfp4", "smooth=awq",
+                                               "rotate=hadamard", "solve=gptq"},
+                                  .learns = false}));
 
 TEST(Fptq, ChoosesByTheLargestInput) {
   const TemporaryFolder temporary;
