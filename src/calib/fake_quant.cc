@@ -36,6 +36,28 @@ bool kernels_apply(const Tensor& tensor) {
   return tensor.is_cpu() && tensor.scalar_type() == at::kFloat && tensor.is_contiguous();
 }
 
+// Those of the grid nearest to x.
+Tensor nearest_values(const ValueGrid& grid, const Tensor& x) {
+  const auto on_device = [&](std::span<const float> numbers) {
+    return at::tensor(at::ArrayRef<float>(numbers.data(), numbers.size())).to(x.options());
+  };
+  return on_device(grid.values()).index({at::bucketize(x, on_device(grid.boundaries()))});
+}
+
+// input_scale (format/value_grid.h) of each group, by its largest magnitude.
+Tensor input_scales(const ValueFormat& format, const Tensor& largest, double global_scale) {
+  Tensor scale = largest / format.grid().largest();
+  if (format.scale_type == DType::f8_e4m3) {
+    scale = nearest_values(e4m3_grid(), scale * global_scale) / global_scale;
+  } else if (format.scale_type == DType::u8) {
+    const auto [mantissa, exponent] = at::frexp(largest / 4);  // 0.5 <= mantissa < 1
+    scale = at::ldexp(
+        at::where(mantissa.ge(0.875), at::ones_like(mantissa), at::full_like(mantissa, 0.5)),
+        exponent);
+  }
+  return scale + largest * 0;  // NaN where that is not finite
+}
+
 // [out, in] as [out, groups, group].
 Tensor by_group(const Tensor& values, const GroupParameters& parameters) {
   return values.view({values.size(0), parameters.scale.size(1), -1});
@@ -71,13 +93,8 @@ Tensor straight_round(const Tensor& x) {
 Tensor fake_quant_weight_reference(const Tensor& weight, const GroupParameters& parameters,
                                    const WeightScheme& scheme) {
   if (const ValueGrid* grid = value_grid(scheme.format)) {
-    const auto on_device = [&](std::span<const float> numbers) {
-      return at::tensor(at::ArrayRef<float>(numbers.data(), numbers.size())).to(weight.options());
-    };
     const Tensor scale = parameters.scale.unsqueeze(2);
-    const Tensor steps = by_group(weight, parameters) / scale;
-    const Tensor places = at::bucketize(steps, on_device(grid->boundaries()));
-    return (on_device(grid->values()).index({places}) * scale).view_as(weight);
+    return (nearest_values(*grid, by_group(weight, parameters) / scale) * scale).view_as(weight);
   }
   const Codes c = code_weight(weight, parameters, scheme);
   return ((c.code - c.zero) * c.scale).view_as(weight);
@@ -100,6 +117,12 @@ Tensor fake_quant_activation_reference(const Tensor& x, const ActivationScheme& 
   const double top = (1 << scheme.bits) - 1;
   const double middle = 1 << (scheme.bits - 1);
   const Tensor groups = x.view({x.size(0), -1, group_of(scheme, x.size(1))});
+  if (const ValueFormat* values = value_format(scheme.format)) {
+    const Tensor s = input_scales(*values, groups.abs().amax(2, true),
+                                  scheme.stores_scale() ? scheme.scale : 1.0);
+    const Tensor quantized = nearest_values(values->grid(), groups / s) * s;
+    return at::where(s.lt(0x1p-126), at::zeros_like(quantized), quantized).view_as(x);
+  }
   const Tensor low = groups.amin(2, true);
   const Tensor high = groups.amax(2, true);
   Tensor scale;
@@ -178,15 +201,11 @@ Tensor fake_quant_activation(const Tensor& x, const ActivationScheme& scheme) {
   Tensor out;
   if (kernels_apply(values)) {
     out = at::empty_like(values);
-    const FakeQuantGroups how{.group_size = group_of(scheme, x.size(1)), .bits = scheme.bits};
-    const ActivationGrid grid{.symmetric = scheme.symmetric,
-                              .clip = static_cast<float>(scheme.clip),
-                              .scale = scheme.is_static() ? scheme.scale : 0.0F};
-    at::parallel_for(0, values.numel() / how.group_size, kGrain,
-                     [&](std::int64_t begin, std::int64_t end) {
-                       fake_quant_activation(how, grid, begin, end, values.data_ptr<float>(),
-                                             out.data_ptr<float>());
-                     });
+    const std::int64_t group = group_of(scheme, x.size(1));
+    at::parallel_for(0, values.numel() / group, kGrain, [&](std::int64_t begin, std::int64_t end) {
+      fake_quant_activation(scheme, group, begin, end, values.data_ptr<float>(),
+                            out.data_ptr<float>());
+    });
   } else {
     out = fake_quant_activation_reference(values, scheme);
   }

@@ -38,9 +38,9 @@ FakeQuantGradient fake_quant_weight_backward(const Tensor& weight,
                                              const GroupParameters& parameters,
                                              const WeightScheme& scheme, const Tensor& upstream);
 
-// Quantization of x [tokens, in], dynamic while a static scheme's scale is not known yet,
-// straight-through: its gradient is the identity, of what is clipped too. Without one there, a
-// block could not learn to make those values smaller.
+// Quantization of x [tokens, in], dynamic while a static scheme's scale is not known yet (that of
+// an nvfp4 input has to be), straight-through: its gradient is the identity, of what is clipped
+// too. Without one there, a block could not learn to make those values smaller.
 Tensor fake_quant_activation(const Tensor& x, const ActivationScheme& scheme);
 
 // To the nearest integer; its gradient is the identity.

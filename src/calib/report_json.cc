@@ -27,14 +27,13 @@ OrderedJson activation_json(const ActivationScheme& activation) {
                               : activation.per == ActivationGranularity::tensor ? "tensor"
                                                                                 : "token-group"}};
   if (activation.clip != 1) json["clip"] = activation.clip;
-  if (activation.is_static()) json["scale"] = activation.scale;
+  if (activation.stores_scale()) json["scale"] = activation.scale;
   return json;
 }
 
 ActivationScheme activation_of(const OrderedJson& json) {
   ActivationScheme activation;
   if (!json.is_object() || !json.contains("per")) return activation;
-  activation.bits = 8;  // quantized
   if (json["per"] == "token") activation.per = ActivationGranularity::token;
   if (json["per"] == "tensor") activation.per = ActivationGranularity::tensor;
   if (json.contains("clip")) activation.clip = number_of(json, "clip");
@@ -98,25 +97,23 @@ std::vector<ActivationScheme> activations_of(const std::vector<PlannedLinear>& l
   return activations;
 }
 
-Status restore_activations(const BlockReport& report, std::vector<PlannedLinear>& linears) {
-  const std::vector<ActivationScheme>& chosen = report.activations;
+Status restore_activations(BlockReport& report, std::vector<PlannedLinear>& linears) {
+  const std::vector<ActivationScheme> chosen = std::move(report.activations);
   if (chosen.empty()) return {};
-  const auto sound = [](const ActivationScheme& scheme) {
-    return is_clip(scheme.clip) && (!scheme.is_static() || scheme.scale > 0);
-  };
-  if (chosen.size() != linears.size() || !std::all_of(chosen.begin(), chosen.end(), sound)) {
-    return bad_input("journal/damaged",
-                     fmt::format("the journal's note of block {} does not tell how the inputs of "
-                                 "its {} linears are quantized; run again with --restart",
-                                 report.index, linears.size()));
-  }
-  for (std::size_t i = 0; i < chosen.size(); ++i) {
+  bool sound = chosen.size() == linears.size();
+  for (std::size_t i = 0; sound && i < chosen.size(); ++i) {
     ActivationScheme& activation = linears[i].scheme.activation;
     activation.per = chosen[i].per;
     activation.clip = chosen[i].clip;
     activation.scale = chosen[i].scale;
+    sound = is_clip(activation.clip) && (!activation.stores_scale() || activation.scale > 0);
   }
-  return {};
+  report.activations = activations_of(linears);
+  if (sound) return {};
+  return bad_input("journal/damaged",
+                   fmt::format("the journal's note of block {} does not tell how the inputs of "
+                               "its {} linears are quantized; run again with --restart",
+                               report.index, linears.size()));
 }
 
 }  // namespace lowbit

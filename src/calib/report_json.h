@@ -20,6 +20,6 @@ TuneReport tune_report(const OrderedJson& note);
 // What passes chose of the activations of a block's linears, for its report, and from there into a
 // resumed run's plan; "journal/damaged" where the report has not one for each.
 std::vector<ActivationScheme> activations_of(const std::vector<PlannedLinear>& linears);
-Status restore_activations(const BlockReport& report, std::vector<PlannedLinear>& linears);
+Status restore_activations(BlockReport& report, std::vector<PlannedLinear>& linears);
 
 }  // namespace lowbit

@@ -64,6 +64,9 @@ OrderedJson linear_json(const LinearSpec& linear, const LinearScheme& scheme) {
   if (scheme.low_rank.any()) json["rank"] = scheme.low_rank.rank;
   json["activation_bits"] = activation.bits;
   if (!activation.quantized()) return json;
+  if (const ValueFormat* values = value_format(activation.format)) {
+    json["activation_format"] = values->name;
+  }
   const bool grouped = activation.per == ActivationGranularity::token_group;
   json["activation_group_size"] = grouped ? activation.group_size : 0;
   json["activation_symmetric"] = activation.symmetric;

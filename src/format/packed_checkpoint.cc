@@ -31,6 +31,10 @@ DType code_type(const WeightScheme& scheme) {
   return scheme.bits == 8 ? DType::f8_e4m3 : DType::u8;
 }
 
+std::string_view input_scale_part(const ActivationScheme& scheme) {
+  return scheme.is_static() ? "input_scale" : "input_global_scale";
+}
+
 // The factors of an input's transform.
 constexpr std::string_view kLeft = "input_left", kRight = "input_right";
 constexpr std::string_view kLowRankLeft = "low_rank_left", kLowRankRight = "low_rank_right";
@@ -338,15 +342,16 @@ std::vector<std::string_view> stored_parts(const WeightScheme& scheme) {
   return parts;
 }
 
-Result<float> read_input_scale(const Checkpoint& checkpoint, const std::string& linear) {
-  return read_single_scale(checkpoint, linear + ".input_scale",
-                           "this linear's input has a stored range");
+Result<float> read_input_scale(const Checkpoint& checkpoint, const std::string& linear,
+                               const ActivationScheme& scheme) {
+  return read_single_scale(checkpoint, fmt::format("{}.{}", linear, input_scale_part(scheme)),
+                           "this linear's input has a stored scale");
 }
 
 std::vector<std::string_view> stored_input_parts(const std::string& linear,
                                                  const LinearScheme& scheme) {
   std::vector<std::string_view> parts;
-  if (scheme.activation.is_static()) parts.emplace_back("input_scale");
+  if (scheme.activation.stores_scale()) parts.push_back(input_scale_part(scheme.activation));
   if (scheme.transform.kronecker.any() && scheme.transform.stored_with == linear) {
     parts.insert(parts.end(), {kLeft, kRight});
   }
@@ -405,7 +410,7 @@ PackedTensors::PackedTensors(const std::string& linear, const GroupAffineWeight&
       scale_grid_(weight.scale_type, weight.global_scale),
       packed_(pack(weight)),
       shape_{weight.out, weight.in},
-      input_scale_(input.activation.is_static() ? input.activation.scale : 0.0F) {
+      input_(input.activation) {
   const auto halves = [](const std::vector<float>& values) {
     std::vector<std::uint16_t> stored(values.size());
     std::transform(values.begin(), values.end(), stored.begin(), float_to_f16);
@@ -474,9 +479,12 @@ std::vector<TensorToWrite> PackedTensors::tensors() const {
                       {1},
                       std::as_bytes(std::span(&scale_grid_.global_scale, 1))});
   }
-  if (input_scale_ > 0) {
-    result.push_back(
-        {linear_ + ".input_scale", DType::f32, {1}, std::as_bytes(std::span(&input_scale_, 1))});
+  if (input_.stores_scale()) {
+    CHECK(input_.scale > 0);
+    result.push_back({fmt::format("{}.{}", linear_, input_scale_part(input_)),
+                      DType::f32,
+                      {1},
+                      std::as_bytes(std::span(&input_.scale, 1))});
   }
   const auto add_halves = [&](std::string_view part, const std::vector<std::uint16_t>& half,
                               std::int64_t rows) {

@@ -67,7 +67,7 @@ Status check_low_rank(const std::string& linear, const LowRank& low_rank, std::i
 // The tensors that stand for a weight of this scheme, by the last part of their names, the codes
 // first.
 std::vector<std::string_view> stored_parts(const WeightScheme& scheme);
-// Those beside them that say how the linear's input is taken: a static scale; the factors of a
+// Those beside them that say how the linear's input is taken: a stored scale; the factors of a
 // transform, with one of the linears that share it; a low-rank pair.
 std::vector<std::string_view> stored_input_parts(const std::string& linear,
                                                  const LinearScheme& scheme);
@@ -92,15 +92,16 @@ class PackedTensors {
   ScaleGrid scale_grid_;
   PackedGroupAffine packed_;
   std::vector<std::int64_t> shape_;  // {out, in}
-  float input_scale_;                // 0: there is none
+  ActivationScheme input_;
   KroneckerSize factors_;
   std::vector<std::uint16_t> left_, right_;  // float16; empty where there are none
   std::vector<std::uint16_t> low_rank_left_, low_rank_right_;  // likewise
 };
 
-// The scale of a linear's static activations, the tensor `input_scale` [1] of any float type: above
-// 0, else packed/bad-scale.
-Result<float> read_input_scale(const Checkpoint& checkpoint, const std::string& linear);
+// The scale that a linear's activations store, the tensor `input_scale` (of nvfp4
+// `input_global_scale`) [1] of any float type: above 0, else packed/bad-scale.
+Result<float> read_input_scale(const Checkpoint& checkpoint, const std::string& linear,
+                               const ActivationScheme& scheme);
 
 // The transform with its factors, the tensors `input_left` and `input_right` of the linear that it
 // is stored with: float16, finite, of the sizes that the config says; as it is where it has none.

@@ -43,19 +43,27 @@ constexpr auto kConfigKeys = std::to_array<std::string_view>(
 struct Layout {
   WeightFormat format;
   std::string_view name;
-  std::string_view strategy;     // of a value format
-  std::string_view scale_dtype;  // of a value format whose scales are no plain floats
+  std::string_view strategy;         // of a value format
+  std::string_view scale_dtype;      // of a value format whose scales are no plain floats
+  std::string_view inputs_strategy;  // of a value format that is for inputs
 };
 constexpr auto kLayouts = std::to_array<Layout>(
-    {{WeightFormat::integer, "pack-quantized", "", ""},
-     {WeightFormat::nvfp4, "nvfp4-pack-quantized", "tensor_group", "torch.float8_e4m3fn"},
-     {WeightFormat::mxfp4, "mxfp4-pack-quantized", "group", "torch.uint8"},
-     {WeightFormat::fp8, "float-quantized", "channel", ""},
-     {WeightFormat::nf4, "nf4-pack-quantized", "group", ""}});
+    {{WeightFormat::integer, "pack-quantized", "", "", ""},
+     {WeightFormat::nvfp4, "nvfp4-pack-quantized", "tensor_group", "torch.float8_e4m3fn",
+      "tensor_group"},
+     {WeightFormat::mxfp4, "mxfp4-pack-quantized", "group", "torch.uint8", "group"},
+     {WeightFormat::fp8, "float-quantized", "channel", "", "token"},
+     {WeightFormat::nf4, "nf4-pack-quantized", "group", "", ""}});
 
 const Layout& layout_of(WeightFormat format) {
   return *std::find_if(kLayouts.begin(), kLayouts.end(),
                        [&](const Layout& layout) { return layout.format == format; });
+}
+
+// Scales of inputs are taken at run time; of nvfp4 under a stored one.
+OrderedJson dynamic_of(const ActivationScheme& scheme) {
+  if (scheme.format == WeightFormat::nvfp4) return "local";
+  return !scheme.is_static();
 }
 
 bool others_know(WeightFormat format) { return format != WeightFormat::nf4; }
@@ -127,12 +135,13 @@ Result<Arguments> read_arguments(const Section& section, std::string_view wanted
   return Arguments{static_cast<int>(*bits), *symmetric, *strategy, *group_size};
 }
 
-// A value format has one scheme; a config that says another one means another format.
-Result<WeightScheme> value_scheme(const Layout& layout, const Arguments& found,
-                                  const std::string& where) {
-  const WeightScheme& scheme = value_format(layout.format)->scheme;
+// A value format has one scheme of weights and one of inputs; a config that says another one means
+// another format.
+template <typename Scheme>
+Result<Scheme> value_scheme(const Layout& layout, const Scheme& scheme, std::string_view strategy,
+                            const Arguments& found, const std::string& where) {
   const std::int64_t group_size = std::max<std::int64_t>(found.group_size, 0);
-  if (found.bits == scheme.bits && found.symmetric && found.strategy == layout.strategy &&
+  if (found.bits == scheme.bits && found.symmetric && found.strategy == strategy &&
       group_size == scheme.group_size) {
     return scheme;
   }
@@ -140,7 +149,7 @@ Result<WeightScheme> value_scheme(const Layout& layout, const Arguments& found,
       where, fmt::format("{} bits, {}, strategy '{}', group_size {}; of {} only {} bits, "
                          "symmetric, '{}', {} are read",
                          found.bits, found.symmetric ? "symmetric" : "asymmetric", found.strategy,
-                         group_size, layout.name, scheme.bits, layout.strategy, scheme.group_size));
+                         group_size, layout.name, scheme.bits, strategy, scheme.group_size));
 }
 
 Result<WeightScheme> read_weights(const OrderedJson& json, const std::string& where,
@@ -161,7 +170,10 @@ Result<WeightScheme> read_weights(const OrderedJson& json, const std::string& wh
                            " needs a stored permutation, which is not read; "
                            "export with null or \"static\"");
   }
-  if (!integers) return value_scheme(layout, *arguments, where);
+  if (!integers) {
+    const WeightScheme& scheme = value_format(layout.format)->scheme;
+    return value_scheme(layout, scheme, layout.strategy, *arguments, where);
+  }
   if (arguments->strategy != "group" && arguments->strategy != "channel") {
     return unsupported(section->where("strategy"),
                        fmt::format("'{}' is not read; group and channel are", arguments->strategy));
@@ -216,6 +228,27 @@ Result<ActivationScheme> read_activations(const OrderedJson& json, const std::st
   return scheme;
 }
 
+Result<ActivationScheme> read_value_activations(const OrderedJson& json, const std::string& where,
+                                                const Layout& layout) {
+  const ValueFormat& values = *value_format(layout.format);
+  if (!values.for_inputs) {
+    return unsupported(where, fmt::format("inputs in {} are not read", layout.name));
+  }
+  const Result<Section> section = Section::of(json, where, kArgsKeys);
+  if (!section) return section.error();
+  const Result<Arguments> arguments = read_arguments(*section, "float");
+  if (!arguments) return arguments.error();
+  const ActivationScheme scheme = input_scheme(values);
+  const OrderedJson* dynamic = section->find("dynamic");
+  const OrderedJson found = dynamic == nullptr ? OrderedJson(false) : *dynamic;
+  if (found != dynamic_of(scheme)) {
+    return unsupported(section->where("dynamic"),
+                       fmt::format("{} is not read; of {} only {} is", Section::shown(found),
+                                   layout.name, Section::shown(dynamic_of(scheme))));
+  }
+  return value_scheme(layout, scheme, layout.inputs_strategy, *arguments, where);
+}
+
 struct Group {
   std::string name;
   std::vector<TargetPattern> targets;
@@ -262,15 +295,13 @@ Result<Group> read_group(const std::string& name, const OrderedJson& json,
   if (!weight) return weight.error();
   Group group{.name = name, .targets = {}, .scheme = {.weight = *weight}};
   if (const OrderedJson* inputs = section->find("input_activations"); inputs != nullptr) {
-    if (format->layout->format != WeightFormat::integer) {
-      return unsupported(
-          section->where("input_activations"),
-          fmt::format("quantized inputs of {} weights are not read", format->layout->name));
-    }
+    const std::string where = section->where("input_activations");
     const std::span<const std::string_view> known =
         format->own ? std::span<const std::string_view>(kOwnInputKeys) : kArgsKeys;
     const Result<ActivationScheme> activation =
-        read_activations(*inputs, section->where("input_activations"), known);
+        format->layout->format == WeightFormat::integer
+            ? read_activations(*inputs, where, known)
+            : read_value_activations(*inputs, where, *format->layout);
     if (!activation) return activation.error();
     group.scheme.activation = *activation;
   }
@@ -357,7 +388,8 @@ OrderedJson arguments_json(int bits, std::string_view type, bool symmetric,
 
 // Linears of one scheme. Transforms that others know stand apart, and make no group of their own.
 struct WrittenGroup {
-  LinearScheme scheme;  // without a transform, a static scale and the values of a low-rank pair
+  // Without a transform, the scale that activations store and the values of a low-rank pair.
+  LinearScheme scheme;
   GroupFormat format;
   std::vector<std::string> linears;
 };
@@ -392,9 +424,13 @@ OrderedJson group_json(const WrittenGroup& group) {
   if (const ActivationScheme& activation = scheme.activation; activation.quantized()) {
     const bool grouped = !activation.whole_token();
     const std::string_view whole = activation.is_static() ? "tensor" : "token";
-    inputs = arguments_json(activation.bits, "int", activation.symmetric, grouped ? "group" : whole,
+    inputs = arguments_json(activation.bits, integers ? "int" : "float", activation.symmetric,
+                            !integers ? layout.inputs_strategy
+                            : grouped ? "group"
+                                      : whole,
                             grouped ? activation.group_size : 0);
-    inputs["dynamic"] = !activation.is_static();
+    inputs["dynamic"] = dynamic_of(activation);
+    if (!layout.scale_dtype.empty()) inputs["scale_dtype"] = layout.scale_dtype;
     if (activation.clip != 1) inputs["clip_ratio"] = activation.clip;
   }
   OrderedJson json = {{"targets", compact_targets(group.linears)},

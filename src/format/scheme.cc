@@ -25,6 +25,9 @@ std::string describe(const WeightScheme& scheme) {
 
 std::string describe(const ActivationScheme& scheme) {
   if (!scheme.quantized()) return "A16";
+  if (const ValueFormat* values = value_format(scheme.format)) {
+    return fmt::format("A {}", values->name);
+  }
   std::string per = "token";
   if (scheme.per == ActivationGranularity::token_group) per = fmt::format("g{}", scheme.group_size);
   if (scheme.is_static()) per = "static";

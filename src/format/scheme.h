@@ -10,8 +10,9 @@
 
 namespace lowbit {
 
-// What a weight's codes stand for. integer: code - zero, of any bits and groups. The others: values
-// of a table (format/value_grid.h), with the one width and the one group size that the format has.
+// What codes stand for, of a weight or of an input. integer: code - zero, of any bits and groups.
+// The others: values of a table (format/value_grid.h), with the one width and the one group size
+// that the format has.
 enum class WeightFormat { integer, nvfp4, mxfp4, nf4, fp8 };
 
 struct WeightScheme {
@@ -34,11 +35,16 @@ struct ActivationScheme {
   std::int64_t group_size = 128;  // token_group only; that of the linear's weight or smaller
   bool symmetric = false;         // tensor: always
   double clip = 1;  // used as float32; both ends of a dynamic range are multiplied by it
-  float scale = 0;  // tensor: of all values; 0: not known yet. A checkpoint has it beside the
-                    // weight, not in its config
+  float scale = 0;  // tensor: of all values; nvfp4: by which dynamic scales are divided. 0: not
+                    // known yet. A checkpoint has it beside the weight, not in its config
+  WeightFormat format = WeightFormat::integer;  // another one decides all of the above
 
   bool quantized() const { return bits < 16; }
   bool is_static() const { return quantized() && per == ActivationGranularity::tensor; }
+  bool has_codes() const { return quantized() && format == WeightFormat::integer; }
+  bool stores_scale() const {
+    return is_static() || (quantized() && format == WeightFormat::nvfp4);
+  }
   // Whether a whole token shares its scale.
   bool whole_token() const { return per != ActivationGranularity::token_group; }
   bool operator==(const ActivationScheme&) const = default;
@@ -95,7 +101,8 @@ struct LowRank {
 bool is_clip(double value);
 
 std::string describe(const WeightScheme& scheme);  // "W4 g128 asym", "W8 row sym", "nvfp4", "W16"
-std::string describe(const ActivationScheme& scheme);   // "A4 g128 asym", "A8 token sym clip 0.9"
+std::string describe(
+    const ActivationScheme& scheme);  // "A4 g128 asym", "A8 token sym clip 0.9", "A nvfp4"
 std::string describe(const InputTransform& transform);  // "H512", "K16x32"; empty for none
 
 // The largest allowed group (32, 64, 128, 256, ... or a divisor that is a multiple of 8) that is at

@@ -39,17 +39,29 @@ constexpr std::array kFormats = {
                 e2m1_grid,
                 {4, 16, true, WeightFormat::nvfp4},
                 DType::f8_e4m3,
+                true,
                 true},
     ValueFormat{WeightFormat::mxfp4,
                 "mxfp4",
                 e2m1_grid,
                 {4, 32, true, WeightFormat::mxfp4},
                 DType::u8,
+                false,
+                true},
+    ValueFormat{WeightFormat::nf4,
+                "nf4",
+                nf4_grid,
+                {4, 64, true, WeightFormat::nf4},
+                DType::bf16,
+                false,
                 false},
-    ValueFormat{
-        WeightFormat::nf4, "nf4", nf4_grid, {4, 64, true, WeightFormat::nf4}, DType::bf16, false},
-    ValueFormat{
-        WeightFormat::fp8, "fp8", e4m3_grid, {8, 0, true, WeightFormat::fp8}, DType::f32, false},
+    ValueFormat{WeightFormat::fp8,
+                "fp8",
+                e4m3_grid,
+                {8, 0, true, WeightFormat::fp8},
+                DType::f32,
+                false,
+                true},
 };
 
 }  // namespace
@@ -112,6 +124,30 @@ float global_scale_of(WeightFormat format, float largest_magnitude) {
   if (values == nullptr || !values->has_global_scale || !(largest_magnitude > 0)) return 1;
   // Bounded, so that a tensor of nearly nothing does not get an infinite one.
   return std::min(e4m3_grid().largest() * values->grid().largest() / largest_magnitude, 0x1p100F);
+}
+
+ActivationScheme input_scheme(const ValueFormat& format) {
+  CHECK(format.for_inputs);
+  const WeightScheme& like = format.scheme;
+  return {.bits = like.bits,
+          .per = like.group_size == 0 ? ActivationGranularity::token
+                                      : ActivationGranularity::token_group,
+          .group_size = like.group_size,
+          .symmetric = true,
+          .format = format.format};
+}
+
+float input_scale(const ValueFormat& format, float largest_magnitude, float global_scale) {
+  constexpr float kSmallest = 0x1p-126F;  // processors may take what lies below for zero
+  if (!std::isfinite(largest_magnitude)) return kNan;
+  float scale = largest_magnitude / format.grid().largest();
+  if (format.scale_type == DType::f8_e4m3) {
+    scale = e4m3_grid().nearest(scale * global_scale) / global_scale;
+  } else if (format.scale_type == DType::u8) {  // by the bits: a mantissa from 1.75 on goes up
+    const auto bits = std::bit_cast<std::uint32_t>(largest_magnitude / 4);
+    scale = std::bit_cast<float>((bits + 0x200000U) & 0x7F800000U);
+  }
+  return scale < kSmallest ? 0.0F : scale;
 }
 
 }  // namespace lowbit

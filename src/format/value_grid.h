@@ -6,6 +6,9 @@
 //   nf4    16 quantiles of the normal distribution, groups of 64, scales of 16 bits
 //   fp8    E4M3 (the one without infinities), a float32 scale for each row
 //
+// Inputs beside weights in nvfp4, mxfp4 and fp8 may be in the same format: they get their scales at
+// run time (input_scale), of fp8 one for each token.
+//
 // docs/formats/value-formats.md has tables and bytes. A format is one line in value_grid.cc, and
 // one in quantization_config.cc.
 #pragma once
@@ -70,6 +73,7 @@ struct ValueFormat {
   WeightScheme scheme;    // what the format decides
   DType scale_type;       // u8: E8M0; bf16: or f16, as scale_type_of says
   bool has_global_scale;  // a float32 of the tensor, by which its scales are divided
+  bool for_inputs;
 };
 const ValueFormat* value_format(WeightFormat format);  // null for integers
 std::span<const ValueFormat> value_formats();
@@ -78,5 +82,14 @@ const ValueGrid* value_grid(WeightFormat format);  // null for integers
 // The global scale of a tensor: its largest value becomes the largest code times the largest scale.
 // compressed-tensors stores this number, others its reciprocal. 1 for formats without one.
 float global_scale_of(WeightFormat format, float largest_magnitude);
+
+// How an input is quantized to a format that is for inputs; of nvfp4 its scale is not known yet.
+ActivationScheme input_scheme(const ValueFormat& format);
+
+// The scale that a group of an input gets, by its largest magnitude: that becomes the largest
+// value; of mxfp4 3.5 to 7, whose upper end is clipped (compressed-tensors' rule). Of nvfp4 rounded
+// to E4M3 under the global scale. 0, where the type rounds it to that: the group becomes zeros. NaN
+// where the magnitude is not finite.
+float input_scale(const ValueFormat& format, float largest_magnitude, float global_scale);
 
 }  // namespace lowbit

@@ -197,8 +197,8 @@ class Verifier {
     for (const std::string_view part : stored_input_parts(linear.name, *scheme)) {
       known_.insert(fmt::format("{}.{}", linear.name, part));
     }
-    if (scheme->activation.is_static()) {
-      const Result<float> scale = read_input_scale(checkpoint_, linear.name);
+    if (scheme->activation.stores_scale()) {
+      const Result<float> scale = read_input_scale(checkpoint_, linear.name, scheme->activation);
       if (!scale) problem(scale.error());
     }
     if (Status status = check_transform(linear.name, scheme->transform, linear.in); !status) {

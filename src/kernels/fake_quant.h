@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "format/scheme.h"
+
 namespace lowbit {
 
 class ValueGrid;
@@ -31,14 +33,12 @@ void fake_quant_weight_backward(FakeQuantGroups how, std::int64_t begin, std::in
                                 const float* weight, const float* scale, const float* zero,
                                 float* upstream, float* scale_gradient, float* zero_gradient);
 
-// Activations: the values of quantize_activations' codes (format/group_affine.h), to the
-// bit.
-struct ActivationGrid {
-  bool symmetric = false;
-  float clip = 1.0F;   // in (0, 1]
-  float scale = 0.0F;  // above 0: static, of all groups; symmetric
-};
-void fake_quant_activation(FakeQuantGroups how, ActivationGrid grid, std::int64_t begin,
-                           std::int64_t end, const float* x, float* out);
+// Activations: the values of quantize_activations' codes (format/group_affine.h), to the bit. With
+// a static scheme whose scale is not known yet, as with a dynamic one. In a value format: s =
+// input_scale (format/value_grid.h) of the group, out = (the value nearest to x / s) * s; a group
+// with a value that is not finite becomes NaN. `group_size`: a whole token, where that shares its
+// scale. `out` may be `x`.
+void fake_quant_activation(const ActivationScheme& scheme, std::int64_t group_size,
+                           std::int64_t begin, std::int64_t end, const float* x, float* out);
 
 }  // namespace lowbit

@@ -177,9 +177,8 @@ class BlockSmoother {
       const std::size_t i = place.consumers[k];
       LinearScheme scheme = task_.linears[i].scheme;
       const Tensor in = turned(input, scheme.transform);
-      if (scheme.activation.is_static()) {  // its range is not known yet: that of the sample
-        scheme.activation.scale =
-            static_scale(in.abs().max().item<double>(), scheme.activation.bits);
+      if (scheme.activation.stores_scale()) {  // it is not known yet: that of the sample
+        scheme.activation.scale = static_scale(in.abs().max().item<double>(), scheme.activation);
       }
       Tensor weight = turned_weight(task_.student.weight(i) * by_column, scheme.transform);
       if (scheme.weight.quantized()) {

@@ -371,7 +371,8 @@ std::uint64_t stored_bits(const LinearSpec& linear, const LinearScheme& scheme, 
   const bool has_factors = scheme.transform.stored_with == linear.name;
   const std::int64_t factors = has_factors ? left * left + right * right : 0;
   const std::int64_t pair = scheme.low_rank.rank * (linear.out + linear.in);
-  return bits + static_cast<std::uint64_t>(16 * (factors + pair));
+  return bits + (scheme.activation.stores_scale() ? 32 : 0) +
+         static_cast<std::uint64_t>(16 * (factors + pair));
 }
 
 Status estimate(Plan& plan, const Checkpoint& checkpoint, const PlanOptions& options) {

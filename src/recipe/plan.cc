@@ -237,24 +237,60 @@ Status check_learn(const Recipe& recipe) {
   return {};
 }
 
+Error value_format_error(const Recipe& recipe, std::string_view found, std::string_view instead) {
+  const ValueFormat* values = value_format(recipe.weights.format);
+  return usage_error(
+      "plan/value-format",
+      fmt::format("recipe '{}': scheme.weights.format is \"{}\" and {}; {}", recipe.name,
+                  values == nullptr ? "integer" : values->name, found, instead));
+}
+
+// Inputs in a value format are there beside weights in the same one, and as it has them.
+Status check_input_format(const Recipe& recipe) {
+  const ActivationScheme& inputs = recipe.activations;
+  const ValueFormat* format = value_format(inputs.format);
+  if (!inputs.quantized() || (format == nullptr && recipe.weights.format == inputs.format)) {
+    return {};
+  }
+  const std::string found = fmt::format("scheme.activations {}", describe(inputs));
+  if (inputs.format != recipe.weights.format) {
+    return value_format_error(recipe, found,
+                              "inputs have the weights' format or stay in float: set "
+                              "scheme.activations.format to it, or scheme.activations.bits=16");
+  }
+  if (inputs != input_scheme(*format)) {
+    return value_format_error(
+        recipe, "bits, per, group_size, symmetric or clip of scheme.activations are not its own",
+        "leave them out");
+  }
+  if (recipe.searches_clips()) {
+    return value_format_error(recipe, found + " with activation_clip = \"search\"",
+                              "its ranges are not clipped: set range.activation_clip=none");
+  }
+  if (recipe.smooth.method == SmoothMethod::fptq) {
+    return value_format_error(recipe, found + " with smooth.fptq",
+                              "whose static ranges are integers': take smooth=awq");
+  }
+  if (recipe.rotate.learns()) {
+    return value_format_error(recipe, found + " with rotate.kronecker",
+                              "which learns from integers' steps: take rotate=hadamard");
+  }
+  return {};
+}
+
 // What is there for integers alone. A value format decides bits and groups; its weights are rounded
-// by range and solve passes, and their inputs stay in float.
+// by range and solve passes.
 Status check_value_format(const Recipe& recipe) {
+  if (Status inputs = check_input_format(recipe); !inputs) return inputs;
   const ValueFormat* values = value_format(recipe.weights.format);
   if (values == nullptr) return {};
   const auto refuse = [&](std::string_view found, std::string_view instead) {
-    return usage_error("plan/value-format",
-                       fmt::format("recipe '{}': scheme.weights.format is \"{}\" and {}; {}",
-                                   recipe.name, values->name, found, instead));
+    return value_format_error(recipe, found, instead);
   };
   if (recipe.weights != values->scheme) {
     return refuse("bits, group_size or symmetric are not what that format has",
                   fmt::format("leave them out, or set bits={}, group_size={}, symmetric=true",
                               values->scheme.bits, values->scheme.group_size));
-  }
-  if (recipe.activations.quantized()) {
-    return refuse(fmt::format("scheme.activations.bits {}", recipe.activations.bits),
-                  "inputs of such weights stay in float: set scheme.activations.bits=16");
   }
   if (recipe.allocate != "uniform") {
     return refuse(fmt::format("allocate is {}", recipe.allocate),

@@ -161,10 +161,10 @@ struct Recipe {
   TuneSpec tune;
   CalibrationSpec calibration;
 
-  // Whether linears may end with static ranges of activations.
+  // Whether linears may end with static ranges of activations, or with nvfp4's scale of them.
   bool may_be_static() const {
     return activations.quantized() &&
-           (activations.is_static() || smooth.method == SmoothMethod::fptq);
+           (activations.stores_scale() || smooth.method == SmoothMethod::fptq);
   }
   bool searches_clips() const {
     return activation_clip == ClipChoice::search && activations.quantized();

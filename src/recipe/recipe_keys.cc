@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "format/value_grid.h"
@@ -141,19 +142,30 @@ RecipeKey<ActivationScheme> granularity() {
 }
 
 // A value format brings bits and group size with it; keys after this one may only repeat them
-// (plan/value-format).
-RecipeKey<WeightScheme> weight_format() {
+// (plan/value-format). `scheme_of`: the scheme that a format has.
+template <typename Scheme, typename SchemeOf>
+RecipeKey<Scheme> format_key(const std::vector<ValueFormat>& formats, SchemeOf scheme_of) {
   std::vector<std::pair<const char*, WeightFormat>> names = {{"integer", WeightFormat::integer}};
-  for (const ValueFormat& values : value_formats()) {
-    names.emplace_back(values.name.data(), values.format);
-  }
-  RecipeKey<WeightScheme> key = named("format", &WeightScheme::format, std::move(names));
-  key.set = [set = key.set](WeightScheme& scheme, const RecipeValue& value) {
+  for (const ValueFormat& values : formats) names.emplace_back(values.name.data(), values.format);
+  RecipeKey<Scheme> key = named("format", &Scheme::format, std::move(names));
+  key.set = [set = key.set, scheme_of](Scheme& scheme, const RecipeValue& value) {
     if (!set(scheme, value)) return false;
-    if (const ValueFormat* values = value_format(scheme.format)) scheme = values->scheme;
+    if (const ValueFormat* values = value_format(scheme.format)) scheme = scheme_of(*values);
     return true;
   };
   return key;
+}
+
+RecipeKey<WeightScheme> weight_format() {
+  return format_key<WeightScheme>({value_formats().begin(), value_formats().end()},
+                                  [](const ValueFormat& values) { return values.scheme; });
+}
+
+RecipeKey<ActivationScheme> activation_format() {
+  std::vector<ValueFormat> formats;
+  std::copy_if(value_formats().begin(), value_formats().end(), std::back_inserter(formats),
+               [](const ValueFormat& values) { return values.for_inputs; });
+  return format_key<ActivationScheme>(formats, input_scheme);
 }
 
 RecipeKey<ActivationScheme> clip() {
@@ -346,7 +358,7 @@ std::vector<RecipeKey<Recipe>> make_recipe_keys() {
         group_size("group_size", &WeightScheme::group_size),
         flag("symmetric", &WeightScheme::symmetric)});
   lift(keys, "scheme.activations.", &Recipe::activations,
-       {bits_or_float("bits", &ActivationScheme::bits), granularity(),
+       {activation_format(), bits_or_float("bits", &ActivationScheme::bits), granularity(),
         group_size("group_size", &ActivationScheme::group_size, "the weight's groups"),
         flag("symmetric", &ActivationScheme::symmetric), dynamic(), clip()});
   for (const auto& [table, member] :

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/threads.h"
+#include "kernels/fake_quant.h"
 #include "kernels/hadamard.h"
 #include "kernels/kronecker.h"
 #include "kernels/packed_product.h"
@@ -88,8 +89,8 @@ Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const L
       read_stored_group_affine(checkpoint, spec.name, spec.out, spec.in, scheme->weight);
   if (!stored) return stored.error();
   linear.activation = scheme->activation;
-  if (linear.activation.is_static()) {
-    const Result<float> scale = read_input_scale(checkpoint, spec.name);
+  if (linear.activation.stores_scale()) {
+    const Result<float> scale = read_input_scale(checkpoint, spec.name, linear.activation);
     if (!scale) return scale.error();
     linear.activation.scale = *scale;
   }
@@ -105,7 +106,7 @@ Status load_weight(const Checkpoint& checkpoint, const LinearSpec& spec, const L
     linear.arranged = arrange(*stored, *groups);
     if (linear.arranged) return {};
   }
-  if (linear.activation.quantized()) {
+  if (linear.activation.has_codes()) {
     linear.packed = stored->unpack();
   } else {
     linear.weight = stored->unpack().dequantize();
@@ -160,8 +161,27 @@ void LinearInput::forget_other_than(const InputTransform& transform,
   if (transform_ == transform && scheme_ == scheme) return;
   codes_.reset();
   packed_codes_.reset();
+  rounded_.clear();
   transform_ = transform;
   scheme_ = scheme;
+}
+
+std::span<const float> LinearInput::values(const InputTransform& transform,
+                                           const ActivationScheme& scheme) {
+  if (!scheme.quantized()) return values(transform);
+  CHECK(!scheme.has_codes());
+  forget_other_than(transform, scheme);
+  if (rounded_.empty()) {
+    const std::span<const float> from = values(transform);
+    rounded_.resize(from.size());
+    const std::int64_t group = scheme.whole_token() ? in_ : scheme.group_size;
+    CHECK(in_ % group == 0);
+    parallel_for(std::ssize(from) / group, std::max<std::int64_t>(1, 65536 / group),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   fake_quant_activation(scheme, group, begin, end, from.data(), rounded_.data());
+                 });
+  }
+  return rounded_;
 }
 
 const QuantizedActivations& LinearInput::codes(const InputTransform& transform,
@@ -185,10 +205,11 @@ void apply(const LoadedLinear& linear, LinearInput& x, std::span<float> y) {
   const std::int64_t tokens = x.tokens();
   CHECK(x.in() == linear.in && std::ssize(y) == tokens * linear.out);
   if (!linear.packed && !linear.arranged) {
-    linear_product({x.values(linear.transform).data(), tokens, linear.in, linear.in},
-                   {linear.weight.data(), linear.out, linear.in, linear.in},
-                   linear.bias.empty() ? nullptr : linear.bias.data(),
-                   {y.data(), tokens, linear.out, linear.out});
+    linear_product(
+        {x.values(linear.transform, linear.activation).data(), tokens, linear.in, linear.in},
+        {linear.weight.data(), linear.out, linear.in, linear.in},
+        linear.bias.empty() ? nullptr : linear.bias.data(),
+        {y.data(), tokens, linear.out, linear.out});
     return add_low_rank(linear, x, y);
   }
   if (linear.packed) {

@@ -10,9 +10,9 @@
 
 namespace lowbit {
 
-// The input of one or several linears: it is transformed, and its codes are made, once for all that
-// do both alike (q, k and v; gate and up). What was made for the last linear is kept, so linears
-// that differ are right, but slower.
+// The input of one or several linears: it is transformed, and its codes or rounded values are made,
+// once for all that do both alike (q, k and v; gate and up). What was made for the last linear is
+// kept, so linears that differ are right, but slower.
 class LinearInput {
  public:
   LinearInput(std::span<const float> x,  // [tokens, in]
@@ -23,6 +23,8 @@ class LinearInput {
   // As a linear multiplies them: [tokens, in], transformed. Good until another transform is asked
   // for.
   std::span<const float> values(const InputTransform& transform);
+  // The same rounded to the scheme's value format, where it has one.
+  std::span<const float> values(const InputTransform& transform, const ActivationScheme& scheme);
   const QuantizedActivations& codes(const InputTransform& transform,
                                     const ActivationScheme& scheme);
   const PackedActivations& codes(const InputTransform& transform, const ActivationScheme& scheme,
@@ -35,10 +37,11 @@ class LinearInput {
   std::int64_t in_;
   InputTransform turned_by_;  // gave the values below
   std::vector<float> turned_;
-  InputTransform transform_;  // of the codes below
+  InputTransform transform_;  // of the codes or rounded values below
   ActivationScheme scheme_;
   std::optional<QuantizedActivations> codes_;
   std::optional<PackedActivations> packed_codes_;
+  std::vector<float> rounded_;
 };
 
 void apply(const LoadedLinear& linear, LinearInput& x, std::span<float> y);  // [tokens, out]

@@ -105,6 +105,25 @@ TEST(FakeQuantValues, KernelEqualsReferenceAndFormat) {
   }
 }
 
+TEST(FakeQuantValues, InputKernelEqualsReference) {
+  at::manual_seed(13);
+  Tensor x = at::randn({6, 128}) * at::randn({6, 128}).exp();
+  x.select(0, 2).zero_();
+  for (const ValueFormat& format : value_formats()) {
+    if (!format.for_inputs) continue;
+    ActivationScheme scheme = input_scheme(format);
+    if (scheme.stores_scale()) scheme.scale = global_scale_of(scheme.format, 4);  // some are larger
+    const Tensor found = fake_quant_activation(x, scheme);
+    EXPECT_TRUE(at::equal(found, fake_quant_activation_reference(x, scheme))) << format.name;
+    EXPECT_GT((found - x).abs().max().item<double>(), 0) << format.name;
+    Tensor damaged = x.clone();
+    damaged[1][5] = std::numeric_limits<float>::infinity();
+    EXPECT_TRUE(fake_quant_activation(damaged, scheme).select(0, 1).isnan().any().item<bool>());
+    EXPECT_TRUE(
+        fake_quant_activation_reference(damaged, scheme).select(0, 1).isnan().any().item<bool>());
+  }
+}
+
 TEST_P(FakeQuant, ActivationKernelEqualsReferenceAndFormat) {
   for (const ActivationScheme& how : activation_schemes(scheme.group_size)) {
     SCOPED_TRACE(describe(how));

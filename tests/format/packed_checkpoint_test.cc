@@ -483,30 +483,58 @@ TEST(Fp8Checkpoint, RefusesNaNAndNamesRowAndColumn) {
   }
 }
 
-// A checkpoint with an input scale of these values.
-Result<float> input_scale(const std::vector<float>& values) {
+// A checkpoint with an input scale of these values, of static integers or of nvfp4.
+Result<float> input_scale(const std::vector<float>& values, const ActivationScheme& scheme) {
   std::vector<OwnedTensor> tensors = tensors_of(some_weight({4, 32, false}));
   const auto bytes = std::as_bytes(std::span(values));
-  tensors.push_back(
-      {"l.input_scale", DType::f32, {std::ssize(values)}, {bytes.begin(), bytes.end()}});
+  tensors.push_back({scheme.is_static() ? "l.input_scale" : "l.input_global_scale",
+                     DType::f32,
+                     {std::ssize(values)},
+                     {bytes.begin(), bytes.end()}});
   const Result<Checkpoint> checkpoint = written(tensors);
   if (!checkpoint) return checkpoint.error();
-  return read_input_scale(*checkpoint, "l");
+  return read_input_scale(*checkpoint, "l", scheme);
 }
 
-TEST(InputScale, IsOneNumberAboveZero) {
-  EXPECT_EQ(input_scale({.25F}).value(), .25F);
+class InputScale : public testing::TestWithParam<ActivationScheme> {};
+
+TEST_P(InputScale, IsOneNumberAboveZero) {
+  const ActivationScheme& scheme = GetParam();
+  EXPECT_EQ(input_scale({.25F}, scheme).value(), .25F);
   constexpr float kNothing = std::numeric_limits<float>::quiet_NaN();
   constexpr float kInfinite = std::numeric_limits<float>::infinity();
   for (const float bad : {0.0F, -1.0F}) {
-    EXPECT_EQ(input_scale({bad}).error().code, "packed/bad-scale") << bad;
+    EXPECT_EQ(input_scale({bad}, scheme).error().code, "packed/bad-scale") << bad;
   }
   for (const float bad : {kNothing, kInfinite}) {
-    EXPECT_EQ(input_scale({bad}).error().code, "checkpoint/non-finite") << bad;
+    EXPECT_EQ(input_scale({bad}, scheme).error().code, "checkpoint/non-finite") << bad;
   }
-  EXPECT_EQ(input_scale({1.0F, 2.0F}).error().code, "checkpoint/wrong-shape");
+  EXPECT_EQ(input_scale({1.0F, 2.0F}, scheme).error().code, "checkpoint/wrong-shape");
   const Result<Checkpoint> without = written(tensors_of(some_weight({4, 32, false})));
-  EXPECT_EQ(read_input_scale(*without, "l").error().code, "packed/missing-tensor");
+  const Result<float> missing = read_input_scale(*without, "l", scheme);
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, "packed/missing-tensor");
+  EXPECT_THAT(missing.error().message,
+              HasSubstr(scheme.is_static() ? "l.input_scale" : "l.input_global_scale"));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Schemes, InputScale,
+    testing::Values(ActivationScheme{8, ActivationGranularity::tensor, 0, true},
+                    input_scheme(*value_format(WeightFormat::nvfp4))),
+    [](const auto& test) { return std::string(test.param.is_static() ? "integers" : "nvfp4"); });
+
+TEST(Nvfp4Checkpoint, HasTheGlobalScaleOfItsInputBesideTheWeight) {
+  const GroupAffineWeight weight = some_values(WeightFormat::nvfp4);
+  LinearScheme scheme{value_format(WeightFormat::nvfp4)->scheme,
+                      input_scheme(*value_format(WeightFormat::nvfp4))};
+  scheme.activation.scale = 123.5F;
+  const PackedTensors packed("l", weight, scheme);
+  const std::vector<TensorToWrite> tensors = packed.tensors();
+  EXPECT_EQ(tensors.back().name, "l.input_global_scale");
+  EXPECT_EQ(tensors.back().dtype, DType::f32);
+  EXPECT_EQ(tensors.back().shape, std::vector<std::int64_t>{1});
+  EXPECT_THAT(stored_input_parts("l", scheme), testing::ElementsAre("input_global_scale"));
 }
 
 const InputTransform kFactored{.kronecker = {2, 16}, .stored_with = "l"};

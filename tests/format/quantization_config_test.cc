@@ -220,6 +220,66 @@ TEST(QuantizationConfig, WritesValueFormatsAsOthersHaveThem) {
   }
 }
 
+LinearScheme both_in(WeightFormat format) {
+  return {value_format(format)->scheme, input_scheme(*value_format(format))};
+}
+
+TEST(QuantizationConfig, WritesInputsInValueFormatsAsOthersHaveThem) {
+  const OrderedJson float8 = parsed(R"({"num_bits": 8, "type": "float", "symmetric": true,
+    "strategy": "token", "group_size": null, "dynamic": true})");
+  const OrderedJson mxfp4 = parsed(R"({"num_bits": 4, "type": "float", "symmetric": true,
+    "strategy": "group", "group_size": 32, "dynamic": true, "scale_dtype": "torch.uint8"})");
+  const OrderedJson nvfp4 = parsed(R"({"num_bits": 4, "type": "float", "symmetric": true,
+    "strategy": "tensor_group", "group_size": 16, "dynamic": "local",
+    "scale_dtype": "torch.float8_e4m3fn"})");
+  for (const auto& [format, expected, name] :
+       {std::tuple{WeightFormat::fp8, float8, "float-quantized"},
+        {WeightFormat::mxfp4, mxfp4, "mxfp4-pack-quantized"},
+        {WeightFormat::nvfp4, nvfp4, "nvfp4-pack-quantized"}}) {
+    QuantizationMap map;
+    LinearScheme scheme = both_in(format);
+    map.set(kLinears[1], scheme);
+    scheme.activation.scale = scheme.activation.stores_scale() ? 3.5F : 0.0F;
+    map.set(kLinears[0], scheme);  // another scale is no other group
+    OrderedJson config = {{"quantization_config", map.quantization_config(kLinears)}};
+    EXPECT_EQ(config["quantization_config"]["config_groups"].size(), 1U);
+    EXPECT_EQ(group_of(config)["input_activations"], expected);
+    EXPECT_EQ(group_of(config)["format"], name);
+    const Result<QuantizationMap> again = QuantizationMap::read(config, kLinears);
+    ASSERT_TRUE(again.ok()) << again.error().message;
+    EXPECT_EQ(*again->find(kLinears[0]), both_in(format));
+  }
+}
+
+TEST(QuantizationConfig, RefusesInputsThatAreAnotherFormat) {
+  for (const WeightFormat format : {WeightFormat::fp8, WeightFormat::mxfp4, WeightFormat::nvfp4}) {
+    QuantizationMap map;
+    map.set(kLinears[0], both_in(format));
+    const OrderedJson sound = {{"quantization_config", map.quantization_config(kLinears)}};
+    for (const auto& [key, value] :
+         {std::pair{"group_size", "64"},
+          {"num_bits", "6"},
+          {"symmetric", "false"},
+          {"strategy", R"("tensor")"},
+          {"type", R"("int")"},
+          {"dynamic", "false"},
+          {"dynamic", format == WeightFormat::nvfp4 ? "true" : R"("local")"},
+          {"dynamic", "null"}}) {
+      OrderedJson config = sound;
+      group_of(config)["input_activations"][key] = parsed(value);
+      EXPECT_EQ(error_code(config), "packed/unsupported-method") << key << " = " << value;
+    }
+    OrderedJson config = sound;
+    group_of(config)["input_activations"]["clip_ratio"] = 0.5;
+    EXPECT_EQ(error_code(config), "packed/bad-config");
+  }
+  QuantizationMap map;
+  map.set(kLinears[0], {value_format(WeightFormat::nf4)->scheme, {}});
+  OrderedJson config = {{"quantization_config", map.quantization_config(kLinears)}};
+  group_of(config)["input_activations"] = parsed(R"({"num_bits": 4, "type": "float"})");
+  EXPECT_EQ(error_code(config), "packed/unsupported-method");
+}
+
 TEST(QuantizationConfig, SeveralFormatsAreMixed) {
   QuantizationMap map;
   map.set(kLinears[0], {value_format(WeightFormat::mxfp4)->scheme, {}});

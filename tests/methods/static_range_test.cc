@@ -1,6 +1,7 @@
 // Static ranges of activations, and FPTQ's choice between them and dynamic ones, over whole runs.
 #include "methods/static_range.h"
 
+#include "format/value_grid.h"
 #include "format/verify.h"
 #include "tiny_run.h"
 
@@ -14,6 +15,8 @@ using testing::TemporaryFolder;
 
 const std::vector<std::string> kStatic = {"scheme.activations.bits=8",
                                           "scheme.activations.symmetric=true", "learn.epochs=1"};
+
+const ActivationScheme kTensor{.bits = 8, .per = ActivationGranularity::tensor};
 
 std::vector<std::string> with(std::vector<std::string> more) {
   std::vector<std::string> settings = kStatic;
@@ -37,9 +40,12 @@ int static_linears(const Path& folder, int block) {
 }
 
 TEST(StaticScale, PutsTheLargestValueAtTheEndOfTheCodes) {
-  EXPECT_FLOAT_EQ(static_scale(127.5, 8), 1.0F);
-  EXPECT_FLOAT_EQ(static_scale(15, 4), 2.0F);
-  EXPECT_FLOAT_EQ(static_scale(0, 8), 1e-5F);
+  EXPECT_FLOAT_EQ(static_scale(127.5, {.bits = 8}), 1.0F);
+  EXPECT_FLOAT_EQ(static_scale(15, {.bits = 4}), 2.0F);
+  EXPECT_FLOAT_EQ(static_scale(0, {.bits = 8}), 1e-5F);
+  const ActivationScheme nvfp4 = input_scheme(*value_format(WeightFormat::nvfp4));
+  EXPECT_FLOAT_EQ(static_scale(6, nvfp4), 448);
+  EXPECT_FLOAT_EQ(static_scale(0, nvfp4), 1);
 }
 
 TEST(StaticRanges, AreStoredSharedByAnInputAndSound) {
@@ -54,7 +60,7 @@ TEST(StaticRanges, AreStoredSharedByAnInputAndSound) {
   EXPECT_TRUE(verified->problems.empty());
   const Checkpoint checkpoint = opened(output);
   const auto scale = [&](const std::string& linear) {
-    return read_input_scale(checkpoint, "model.layers.0." + linear).value();
+    return read_input_scale(checkpoint, "model.layers.0." + linear, kTensor).value();
   };
   EXPECT_EQ(scale("self_attn.q_proj"), scale("self_attn.v_proj"));
   EXPECT_EQ(scale("mlp.gate_proj"), scale("mlp.up_proj"));
@@ -70,7 +76,7 @@ TEST(StaticRanges, TheSchemesClipNarrowsThem) {
         {.settings = with({"scheme.activations.per=tensor", "scheme.activations.clip=" + clip})});
     EXPECT_TRUE(report.ok()) << report.error().message;
     EXPECT_EQ(contents(output).at("config.json").find("clip_ratio"), std::string::npos);
-    return read_input_scale(opened(output), "model.layers.0.self_attn.q_proj").value();
+    return read_input_scale(opened(output), "model.layers.0.self_attn.q_proj", kTensor).value();
   };
   EXPECT_FLOAT_EQ(scale("0.5") * 2, scale("1.0"));
 }
@@ -84,12 +90,37 @@ TEST(StaticRanges, ASearchedClipNarrowsThem) {
   settings.emplace_back("range.activation_clip=search");
   ASSERT_TRUE(run(real_file_system(), clipped, {.settings = settings}).ok());
   const std::string linear = "model.layers.0.self_attn.q_proj";
-  EXPECT_LT(read_input_scale(opened(clipped), linear).value(),
-            read_input_scale(opened(whole), linear).value());
+  EXPECT_LT(read_input_scale(opened(clipped), linear, kTensor).value(),
+            read_input_scale(opened(whole), linear, kTensor).value());
 }
 
-TEST(StaticRanges, KilledAtAnyFileOperationEndsWithTheSameBytes) {
-  const lowbit::Run how{.settings = with({"smooth=fptq", "smooth.dynamic_from=3"})};
+const lowbit::Run kNvfp4{
+    .settings = {"scheme.weights.format=nvfp4", "scheme.activations.format=nvfp4"},
+    .learns = false};
+
+TEST(Nvfp4Inputs, HaveAGlobalScaleFromTheTextWhichLinearsOfOneInputShare) {
+  const TemporaryFolder temporary;
+  const Path output = temporary.path() / "out";
+  const auto report = run(real_file_system(), output, kNvfp4);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  const auto verified = verify(real_file_system(), output);
+  ASSERT_TRUE(verified.ok()) << verified.error().message;
+  EXPECT_TRUE(verified->problems.empty());
+  const Checkpoint checkpoint = opened(output);
+  const auto scale = [&](const std::string& linear) {
+    return read_input_scale(checkpoint, "model.layers.0." + linear,
+                            input_scheme(*value_format(WeightFormat::nvfp4)))
+        .value();
+  };
+  EXPECT_EQ(scale("self_attn.q_proj"), scale("self_attn.v_proj"));
+  EXPECT_EQ(scale("mlp.gate_proj"), scale("mlp.up_proj"));
+  EXPECT_NE(scale("mlp.gate_proj"), scale("mlp.down_proj"));
+}
+
+class KilledRun : public ::testing::TestWithParam<lowbit::Run> {};
+
+TEST_P(KilledRun, EndsWithTheSameBytesWhereverItIsKilled) {
+  const lowbit::Run& how = GetParam();
   const TemporaryFolder temporary;
   FaultyFileSystem counting;
   ASSERT_TRUE(run(counting, temporary.path() / "whole", how).ok());
@@ -103,6 +134,14 @@ TEST(StaticRanges, KilledAtAnyFileOperationEndsWithTheSameBytes) {
     ASSERT_TRUE(contents(output) == expected) << "operation " << n;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(
+    StaticRanges, KilledRun,
+    ::testing::Values(lowbit::Run{.settings = with({"smooth=fptq", "smooth.dynamic_from=3"})},
+                      lowbit::Run{.settings = {"scheme.weights.format=nvfp4",
+                                               "scheme.activations.format=nvfp4", "smooth=awq",
+                                               "rotate=hadamard", "solve=gptq"},
+                                  .learns = false}));
 
 TEST(Fptq, ChoosesByTheLargestInput) {
   const TemporaryFolder temporary;

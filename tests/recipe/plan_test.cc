@@ -315,8 +315,8 @@ TEST(Plan, RefusesWhatIsThereForIntegersAlone) {
   const LlamaFolder folder({.blocks = 1, .hidden = 128, .ffn = 128});
   for (const char* setting :
        {"scheme.weights.bits=3", "scheme.weights.group_size=32", "scheme.weights.symmetric=false",
-        "scheme.activations.bits=8", "allocate=kurtosis-groups", "range=percentile", "range=hqq",
-        "tune=end-to-end"}) {
+        "scheme.activations.bits=8", "scheme.activations.format=fp8", "allocate=kurtosis-groups",
+        "range=percentile", "range=hqq", "tune=end-to-end"}) {
     Recipe recipe = recipe_of("rtn-nvfp4");
     ASSERT_TRUE(set_recipe_key(recipe, setting)) << setting;
     const Result<Plan> plan = make_plan(folder.open(), recipe, {});
@@ -332,6 +332,49 @@ TEST(Plan, RefusesWhatIsThereForIntegersAlone) {
   EXPECT_TRUE(make_plan(folder.open(), solving, {}).ok());
   ASSERT_TRUE(set_recipe_key(solving, "solve.refit=1"));
   EXPECT_EQ(make_plan(folder.open(), solving, {}).error().code, "plan/value-format");
+}
+
+TEST(Plan, GivesEveryInputTheFormatOfItsWeightAndCountsItsScale) {
+  const LlamaFolder folder({.blocks = 1, .hidden = 128, .ffn = 256});
+  for (const char* name : {"rtn-nvfp4-w4a4", "rtn-mxfp4-w4a4", "rtn-fp8-w8a8"}) {
+    const Plan plan = plan_of(folder, recipe_of(name));
+    for (const PlannedLinear& planned : plan.blocks[0].linears) {
+      const ValueFormat& format = *value_format(planned.scheme.weight.format);
+      EXPECT_EQ(planned.scheme.activation, input_scheme(format));
+    }
+  }
+  const auto bits = [&](const char* name) {
+    return plan_of(folder, recipe_of(name)).bits_per_weight;
+  };
+  EXPECT_EQ(bits("rtn-mxfp4-w4a4"), bits("rtn-mxfp4"));
+  double weights = 0;
+  for (const PlannedLinear& planned : plan_of(folder, recipe_of("rtn-nvfp4")).blocks[0].linears) {
+    weights += static_cast<double>(planned.linear.in * planned.linear.out);
+  }
+  EXPECT_NEAR(bits("rtn-nvfp4-w4a4") - bits("rtn-nvfp4"), 7 * 32 / weights, 1e-12);
+  EXPECT_TRUE(recipe_of("rtn-nvfp4-w4a4").needs_calibration());
+  EXPECT_FALSE(recipe_of("rtn-mxfp4-w4a4").needs_calibration());
+}
+
+TEST(Plan, RefusesOfInputsInAValueFormatWhatIsThereForIntegers) {
+  const LlamaFolder folder({.blocks = 1, .hidden = 128, .ffn = 128});
+  for (const char* setting :
+       {"scheme.weights.format=mxfp4", "scheme.activations.bits=8", "scheme.activations.per=token",
+        "scheme.activations.clip=0.9", "scheme.activations.symmetric=false",
+        "range.activation_clip=search", "smooth=fptq", "rotate=kronecker"}) {
+    Recipe recipe = recipe_of("rtn-nvfp4-w4a4");
+    ASSERT_TRUE(set_recipe_key(recipe, setting)) << setting;
+    const Result<Plan> plan = make_plan(folder.open(), recipe, {});
+    ASSERT_FALSE(plan.ok()) << setting;
+    EXPECT_EQ(plan.error().code, "plan/value-format") << setting;
+  }
+  Recipe integers = recipe_of("rtn-w4a4");
+  ASSERT_TRUE(set_recipe_key(integers, "scheme.activations.format=fp8"));
+  EXPECT_EQ(make_plan(folder.open(), integers, {}).error().code, "plan/value-format");
+  Recipe weights_alone = recipe_of("rtn-nvfp4-w4a4");
+  ASSERT_TRUE(set_recipe_key(weights_alone, "scheme.activations.bits=16"));
+  EXPECT_TRUE(make_plan(folder.open(), weights_alone, {}).ok());
+  EXPECT_FALSE(weights_alone.needs_calibration());
 }
 
 TEST(Plan, RefusesIntegerActivationsOfAFloatHead) {

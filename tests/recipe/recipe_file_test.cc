@@ -93,6 +93,10 @@ TEST(RecipeFile, AValueFormatBringsItsBitsAndGroups) {
     ASSERT_TRUE(recipe.ok()) << recipe.error().message;
     EXPECT_EQ(recipe->weights, format.scheme);
   }
+  const Recipe inputs = with("format = \"nvfp4\" }\nactivations = { format = \"nvfp4\"").value();
+  EXPECT_EQ(inputs.activations, input_scheme(*value_format(WeightFormat::nvfp4)));
+  EXPECT_EQ(parsed(to_toml(inputs)).activations, inputs.activations);
+  EXPECT_EQ(with("bits = 4 }\nactivations = { format = \"nf4\"").error().code, "recipe/bad-value");
   EXPECT_EQ(with("format = \"integer\", bits = 3").value().weights.bits, 3);
   EXPECT_EQ(with("format = \"integer\"").error().code, "recipe/missing-key");
   const Result<Recipe> unknown = with("format = \"fp5\"");

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "format/value_grid.h"
+#include "kernels/fake_quant.h"
 #include "kernels/hadamard.h"
 #include "runtime/altered_model.h"
 #include "runtime/generate.h"
@@ -261,6 +262,30 @@ TEST(PackedLinear, LinearsOfOneInputMayHaveTransformsOfTheirOwn) {
         apply(second, product.x, expected);
         EXPECT_EQ(z, expected) << name_of(isa) << ", A" << bits << " H" << other;
       }
+    }
+  }
+}
+
+TEST(PackedLinear, OfAValueFormatRoundsItsInputToThat) {
+  const SmallProduct product;
+  for (const ValueFormat& format : value_formats()) {
+    if (!format.for_inputs) continue;
+    for (const std::int64_t hadamard : {0, 32}) {
+      LoadedLinear plain = product.linear(Isa::reference, 16, 0);
+      LoadedLinear linear = product.linear(Isa::reference, 16, hadamard);
+      linear.activation = input_scheme(format);
+      if (linear.activation.stores_scale()) linear.activation.scale = 448;
+      plain.activation = {};
+      std::vector<float> x = product.x;
+      if (hadamard > 0) hadamard_rows(x, hadamard);
+      const std::int64_t group = format.scheme.group_size > 0 ? format.scheme.group_size : plain.in;
+      fake_quant_activation(linear.activation, group, 0, std::ssize(x) / group, x.data(), x.data());
+      std::vector<float> y(SmallProduct::kTokens * SmallProduct::kOut), z = y, expected = y;
+      apply(plain, x, expected);
+      LinearInput input(product.x, SmallProduct::kIn);
+      apply_all(std::vector<LinearOutput>{{&plain, z}, {&linear, y}}, input);
+      EXPECT_EQ(y, expected) << format.name;
+      EXPECT_NE(y, z) << format.name;
     }
   }
 }

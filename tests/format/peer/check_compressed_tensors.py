@@ -1,15 +1,16 @@
 """Loads a packed checkpoint of ours with transformers and compressed-tensors and compares.
 
     check_compressed_tensors.py PACKED_FOLDER REFERENCE.safetensors [--source FLOAT_FOLDER]
-                                [--without-loading] [--bfloat16]
+                                [--without-loading] [--bfloat16] [--inputs FILE]
 
-REFERENCE holds any of: `input_ids` and `logits` (float32, from our runtime); decoded weights,
-float32, under their names in the float model, which must be equal to the last bit. With --source
-the logits are also compared with those of the float model that holds these weights. With
---without-loading the weights alone are compared, decoded by compressed-tensors module by module:
-transformers 5.17 does not load a packed embedding. With --bfloat16 all is
-done in that type, the reference weights rounded to it: so the package decodes 4-bit floats,
-whatever the type asked for.
+REFERENCE holds decoded weights, float32, under their names in the float model, which must be
+equal to the last bit. FILE, of a checkpoint that quantizes inputs, holds `inputs` of the first
+linear with what they are quantized to, `quantized_inputs`, which must be equal to the last bit, and
+`input_ids` with `logits` (float32, from our runtime). Without it, and with --source, the logits are
+compared with those of the float model that holds these weights. With --without-loading the weights
+alone are compared, decoded by compressed-tensors module by module: transformers 5.17 does not load
+a packed embedding. With --bfloat16 all is done in that type, the reference weights rounded to it:
+so the package decodes 4-bit floats, whatever the type asked for.
 Exit status: 0 equal, 1 different, 77 packages missing (skipped).
 """
 
@@ -90,6 +91,42 @@ def compare_logits(model, input_ids, expected, label):
     return worst <= LOGIT_TOLERANCE
 
 
+@torch.no_grad()
+def compare_inputs(source, packed, decoded, ours):
+    # All in float32: the float model with the decoded weights, each linear's input quantized by the
+    # package. As transformers runs the packed model, 4-bit inputs are quantized in bfloat16.
+    from compressed_tensors.quantization import QuantizationConfig, QuantizationStatus
+    from compressed_tensors.quantization.lifecycle.forward import forward_quantize
+
+    config = json.loads((packed / "config.json").read_text())["quantization_config"]
+    (group,) = QuantizationConfig.model_validate(config).config_groups.values()
+    stored = load_file(packed / "model.safetensors")
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
+    model.load_state_dict(decoded, strict=False)
+
+    def quantized(linear, x):
+        return forward_quantize(linear, x, "input", group.input_activations)
+
+    for name in (name.removesuffix(".weight") for name in decoded):
+        linear = model.get_submodule(name)
+        linear.quantization_status = QuantizationStatus.COMPRESSED
+        if f"{name}.input_global_scale" in stored:
+            linear.input_global_scale = stored[f"{name}.input_global_scale"]
+        linear.register_forward_pre_hook(lambda linear, x: (quantized(linear, x[0]),))
+    first = model.get_submodule("model.layers.0.self_attn.q_proj")
+    some = quantized(first, ours["inputs"][None])[0]
+    equal = torch.equal(some, ours["quantized_inputs"])
+    print(f"quantized inputs are {'equal' if equal else 'different'}")
+    found = model(ours["input_ids"].long()[None]).logits[0]
+    worst = (found - ours["logits"]).abs().amax(1)
+    # Sums in another order may move a value across the middle between two codes, which shows in this
+    # token and those after it: of FP8 with its many codes in some.
+    share = (worst <= LOGIT_TOLERANCE).float().mean().item()
+    print(f"logits of quantized inputs are equal in {share:.0%} of the tokens, "
+          f"{worst.median().item():g} apart")
+    return equal and share >= 0.5
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("packed", type=pathlib.Path)
@@ -97,14 +134,13 @@ def main():
     parser.add_argument("--source", type=pathlib.Path)
     parser.add_argument("--without-loading", action="store_true")
     parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--inputs", type=pathlib.Path)
     arguments = parser.parse_args()
     print(f"transformers {transformers.__version__}, compressed-tensors "
           f"{compressed_tensors.__version__}, torch {torch.__version__}")
 
     torch.manual_seed(0)
     reference = load_file(arguments.reference)
-    input_ids = reference.pop("input_ids", None)
-    logits = reference.pop("logits", None)
     dtype = torch.bfloat16 if arguments.bfloat16 else torch.float32
     if arguments.bfloat16:
         reference = {name: weight.bfloat16().float() for name, weight in reference.items()}
@@ -112,9 +148,11 @@ def main():
         sys.exit(0 if compare_weights(decode_by_package(arguments.packed), reference) else 1)
     equal = compare_weights(load_packed(arguments.packed, True, dtype), reference)
     model = load_packed(arguments.packed, False, dtype)
-    if logits is not None:
-        equal &= compare_logits(model, input_ids.long(), logits, "the file's")
-    if arguments.source is not None:
+    if arguments.inputs is not None:
+        model(torch.zeros(1, 4, dtype=torch.long))
+        equal &= compare_inputs(arguments.source, arguments.packed,
+                                load_file(arguments.reference), load_file(arguments.inputs))
+    elif arguments.source is not None:
         source = AutoModelForCausalLM.from_pretrained(arguments.source, dtype=dtype).eval()
         missing = source.load_state_dict(reference, strict=False).unexpected_keys
         if missing:
