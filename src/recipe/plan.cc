@@ -237,12 +237,15 @@ Status check_learn(const Recipe& recipe) {
   return {};
 }
 
+std::string_view format_name(WeightFormat format) {
+  const ValueFormat* values = value_format(format);
+  return values == nullptr ? "integer" : values->name;
+}
+
 Error value_format_error(const Recipe& recipe, std::string_view found, std::string_view instead) {
-  const ValueFormat* values = value_format(recipe.weights.format);
-  return usage_error(
-      "plan/value-format",
-      fmt::format("recipe '{}': scheme.weights.format is \"{}\" and {}; {}", recipe.name,
-                  values == nullptr ? "integer" : values->name, found, instead));
+  return usage_error("plan/value-format",
+                     fmt::format("recipe '{}': scheme.weights.format is \"{}\" and {}; {}",
+                                 recipe.name, format_name(recipe.weights.format), found, instead));
 }
 
 // Inputs in a value format are there beside weights in the same one, and as it has them.
@@ -252,7 +255,8 @@ Status check_input_format(const Recipe& recipe) {
   if (!inputs.quantized() || (format == nullptr && recipe.weights.format == inputs.format)) {
     return {};
   }
-  const std::string found = fmt::format("scheme.activations {}", describe(inputs));
+  const std::string found =
+      fmt::format("scheme.activations.format is \"{}\"", format_name(inputs.format));
   if (inputs.format != recipe.weights.format) {
     return value_format_error(recipe, found,
                               "inputs have the weights' format or stay in float: set "
@@ -264,15 +268,15 @@ Status check_input_format(const Recipe& recipe) {
         "leave them out");
   }
   if (recipe.searches_clips()) {
-    return value_format_error(recipe, found + " with activation_clip = \"search\"",
+    return value_format_error(recipe, found + ", with range.activation_clip = \"search\"",
                               "its ranges are not clipped: set range.activation_clip=none");
   }
   if (recipe.smooth.method == SmoothMethod::fptq) {
-    return value_format_error(recipe, found + " with smooth.fptq",
+    return value_format_error(recipe, found + ", with smooth.fptq",
                               "whose static ranges are integers': take smooth=awq");
   }
   if (recipe.rotate.learns()) {
-    return value_format_error(recipe, found + " with rotate.kronecker",
+    return value_format_error(recipe, found + ", with rotate.kronecker",
                               "which learns from integers' steps: take rotate=hadamard");
   }
   return {};
