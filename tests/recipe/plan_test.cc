@@ -348,7 +348,8 @@ TEST(Plan, GivesEveryInputTheFormatOfItsWeightAndCountsItsScale) {
   };
   EXPECT_EQ(bits("rtn-mxfp4-w4a4"), bits("rtn-mxfp4"));
   double weights = 0;
-  for (const PlannedLinear& planned : plan_of(folder, recipe_of("rtn-nvfp4")).blocks[0].linears) {
+  const Plan plan = plan_of(folder, recipe_of("rtn-nvfp4"));
+  for (const PlannedLinear& planned : plan.blocks[0].linears) {
     weights += static_cast<double>(planned.linear.in * planned.linear.out);
   }
   EXPECT_NEAR(bits("rtn-nvfp4-w4a4") - bits("rtn-nvfp4"), 7 * 32 / weights, 1e-12);
