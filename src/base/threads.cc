@@ -188,4 +188,9 @@ void parallel_for(std::int64_t count, std::int64_t grain, const Body& body,
   if (loop.failure) std::rethrow_exception(loop.failure);
 }
 
+std::int64_t grain_of(std::int64_t operations_a_turn) {
+  constexpr std::int64_t kWorthAPiece = 1 << 15;
+  return std::max<std::int64_t>(1, kWorthAPiece / std::max<std::int64_t>(1, operations_a_turn));
+}
+
 }  // namespace lowbit

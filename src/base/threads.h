@@ -18,4 +18,8 @@ void parallel_for(std::int64_t count, std::int64_t grain,
                   const std::function<void(std::int64_t begin, std::int64_t end)>& body,
                   std::int64_t pieces_a_thread = 1);
 
+// The grain of a loop whose turns take so many additions or multiplications each: less than that is
+// not worth waking a thread for.
+std::int64_t grain_of(std::int64_t operations_a_turn);
+
 }  // namespace lowbit

@@ -14,8 +14,6 @@
 namespace lowbit {
 namespace {
 
-constexpr std::int64_t kWorthAPiece = 1 << 15;  // additions below which no thread is woken
-
 // H_K as the outer axis wants it: output j is the sum over i of input i times from[j * K + i].
 struct Factor {
   std::vector<float> plain, transposed;  // [K, K]
@@ -162,9 +160,7 @@ void transform(std::span<float> rows, std::int64_t n, bool transposed) {
   };
   const std::int64_t count = std::ssize(rows) / n;
   const std::int64_t additions = n * (order + std::countr_zero(static_cast<std::uint64_t>(width)));
-  const std::int64_t grain = std::max<std::int64_t>(1, kWorthAPiece / additions);
-  if (count <= grain) return blocks(0, count);
-  parallel_for(count, grain, blocks);
+  parallel_for(count, grain_of(additions), blocks);
 }
 
 }  // namespace

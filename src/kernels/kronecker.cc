@@ -12,9 +12,6 @@
 namespace lowbit {
 namespace {
 
-constexpr std::int64_t kWorthAPiece = 1 << 15;  // multiplications below which no thread is woken
-constexpr std::int64_t kPanel = 16;             // what panel_product's columns are a multiple of
-
 std::size_t index(std::int64_t value) { return static_cast<std::size_t>(value); }
 
 std::vector<float> hadamard_factor_values(std::int64_t size) {
@@ -31,7 +28,7 @@ void kronecker_rows(std::span<float> rows, const KroneckerFactors& factors) {
   const std::int64_t left = factors.size.left, right = factors.size.right;
   const std::int64_t width = left * right;
   CHECK(width > 0 && std::ssize(rows) % width == 0);
-  const std::int64_t columns = (right + kPanel - 1) / kPanel * kPanel;
+  const std::int64_t columns = panel_columns(right);
   std::vector<float> wide(index(right * columns));  // R, its rows filled up with zeros
   for (std::int64_t i = 0; i < right; ++i) {
     std::copy_n(factors.right.data() + i * right, right, wide.data() + i * columns);
@@ -63,10 +60,7 @@ void kronecker_rows(std::span<float> rows, const KroneckerFactors& factors) {
       }
     }
   };
-  const std::int64_t count = std::ssize(rows) / width;
-  const std::int64_t grain = std::max<std::int64_t>(1, kWorthAPiece / (width * (left + right)));
-  if (count <= grain) return piece(0, count);
-  parallel_for(count, grain, piece);
+  parallel_for(std::ssize(rows) / width, grain_of(width * (left + right)), piece);
 }
 
 void kronecker_rows_reference(std::span<float> rows, const KroneckerFactors& factors) {

@@ -9,30 +9,16 @@
 namespace lowbit {
 namespace {
 
-constexpr std::int64_t kWorthAPiece = 1 << 15;  // multiplications below which no thread is woken
-constexpr std::int64_t kPanel = 16;             // what panel_product's columns are a multiple of
-
 std::size_t index(std::int64_t value) { return static_cast<std::size_t>(value); }
-
-std::int64_t padded(std::int64_t columns) { return (columns + kPanel - 1) / kPanel * kPanel; }
-
-// Calls body(begin, end) on the pieces of [0, count), each worth a thread.
-void in_pieces(std::int64_t count, std::int64_t work,
-               const std::function<void(std::int64_t begin, std::int64_t end)>& body) {
-  const std::int64_t grain =
-      std::max<std::int64_t>(1, kWorthAPiece / std::max<std::int64_t>(work, 1));
-  if (count <= grain) return body(0, count);
-  parallel_for(count, grain, body);
-}
 
 }  // namespace
 
 LowRankProduct::LowRankProduct(const LowRankPair& pair, std::int64_t rank)
     : rank_(rank),
-      padded_rank_(padded(rank)),
+      padded_rank_(panel_columns(rank)),
       in_(std::ssize(pair.right) / rank),
       out_(std::ssize(pair.left) / rank),
-      padded_out_(padded(out_)),
+      padded_out_(panel_columns(out_)),
       right_(index(in_ * padded_rank_)),
       left_(index(rank * padded_out_)) {
   for (std::int64_t r = 0; r < rank; ++r) {
@@ -49,7 +35,7 @@ void LowRankProduct::add(std::span<const float> x, std::span<float> y) const {
   const std::int64_t tokens = std::ssize(x) / in_;
   CHECK(std::ssize(x) == tokens * in_ && std::ssize(y) == tokens * out_);
   std::vector<float> inner(index(tokens * padded_rank_));  // x Rᵀ
-  in_pieces(tokens, in_ * padded_rank_, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(tokens, grain_of(in_ * padded_rank_), [&](std::int64_t begin, std::int64_t end) {
     panel_product({.rows = end - begin,
                    .inner = in_,
                    .columns = padded_rank_,
@@ -67,23 +53,24 @@ void LowRankProduct::add(std::span<const float> x, std::span<float> y) const {
                      .b_row = padded_out_,
                      .c_row = out_,
                      .add = true};
-  const std::int64_t whole = out_ / kPanel;
-  in_pieces(whole, tokens * rank_ * kPanel, [&](std::int64_t begin, std::int64_t end) {
-    PanelProduct piece = outer;
-    piece.columns = (end - begin) * kPanel;
-    piece.b = left_.data() + begin * kPanel;
-    piece.c = y.data() + begin * kPanel;
-    panel_product(piece);
-  });
-  if (whole * kPanel == out_) return;
-  std::vector<float> last(index(tokens * kPanel));  // the columns that fill no panel
-  outer.columns = outer.c_row = kPanel;
-  outer.b = left_.data() + whole * kPanel;
+  const std::int64_t whole = out_ / kPanelColumns;
+  parallel_for(whole, grain_of(tokens * rank_ * kPanelColumns),
+               [&](std::int64_t begin, std::int64_t end) {
+                 PanelProduct piece = outer;
+                 piece.columns = (end - begin) * kPanelColumns;
+                 piece.b = left_.data() + begin * kPanelColumns;
+                 piece.c = y.data() + begin * kPanelColumns;
+                 panel_product(piece);
+               });
+  if (whole * kPanelColumns == out_) return;
+  std::vector<float> last(index(tokens * kPanelColumns));  // the columns that fill no panel
+  outer.columns = outer.c_row = kPanelColumns;
+  outer.b = left_.data() + whole * kPanelColumns;
   outer.c = last.data();
   panel_product(outer);
   for (std::int64_t token = 0; token < tokens; ++token) {
-    for (std::int64_t o = whole * kPanel; o < out_; ++o) {
-      y[index(token * out_ + o)] += last[index(token * kPanel + o % kPanel)];
+    for (std::int64_t o = whole * kPanelColumns; o < out_; ++o) {
+      y[index(token * out_ + o)] += last[index(token * kPanelColumns + o % kPanelColumns)];
     }
   }
 }

@@ -7,10 +7,16 @@
 
 namespace lowbit {
 
+constexpr std::int64_t kPanelColumns = 16;
+// The least width of b and c that holds so many columns.
+constexpr std::int64_t panel_columns(std::int64_t columns) {
+  return (columns + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
+}
+
 struct PanelProduct {
   std::int64_t rows = 0;     // of a and c
   std::int64_t inner = 0;    // columns of a, rows of b
-  std::int64_t columns = 0;  // of b and c; a multiple of 16
+  std::int64_t columns = 0;  // of b and c; a multiple of kPanelColumns
   const float* a = nullptr;  // a[row * a_row + k * a_inner]: as it lies, or transposed
   std::int64_t a_row = 0;
   std::int64_t a_inner = 1;
