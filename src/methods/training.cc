@@ -25,6 +25,17 @@ WindowRange validation_windows(const HiddenStream& inputs, std::int64_t train_wi
   return {.first = 0, .last = std::min<std::int64_t>(4, all)};
 }
 
+bool clearly_lower(const std::vector<double>& now, const std::vector<double>& before) {
+  const auto n = static_cast<double>(now.size());
+  double gain = 0;
+  for (std::size_t i = 0; i < now.size(); ++i) gain += (before[i] - now[i]) / n;
+  double square = 0;
+  for (std::size_t i = 0; i < now.size(); ++i) {
+    square += (before[i] - now[i] - gain) * (before[i] - now[i] - gain);
+  }
+  return gain > 0 && gain * gain * n * std::max(n - 1, 1.0) > square;
+}
+
 Status train_epoch(const Schedule& schedule, std::int64_t epoch,
                    const std::function<double(const TrainingStep& step)>& step,
                    const std::function<Status(double fraction, double loss)>& on_step,

@@ -19,6 +19,11 @@ struct WindowRange {
 // Those after the training windows; where there are none, the first training windows, 4 at most.
 WindowRange validation_windows(const HiddenStream& inputs, std::int64_t train_windows);
 
+// Whether losses of windows are lower than those of the same windows before, by more than the
+// standard error of the mean of what separates them (of one window: lower). Never where one is not
+// finite.
+bool clearly_lower(const std::vector<double>& now, const std::vector<double>& before);
+
 enum class Decay { cosine, linear };  // of the rates, over all epochs, from 1 to 0
 
 struct Schedule {

@@ -41,29 +41,15 @@ struct BlockState {
   std::vector<TunedGain> gains;
 };
 
-struct WindowLoss {
+struct HeadLoss {
   double kl = 0;    // nats a token
   Tensor gradient;  // by the last block's output
 };
 
-// The divergence of validation windows, nats a token.
-using Divergences = std::vector<double>;
+using Divergences = std::vector<double>;  // of windows, nats a token
 
 double mean_of(const Divergences& windows) {
   return std::accumulate(windows.begin(), windows.end(), 0.0) / static_cast<double>(windows.size());
-}
-
-// Whether these are lower than those of the same windows before, by more than the standard error of
-// the mean of what separates them (of one window: lower). Never where they are not finite.
-bool lower(const Divergences& now, const Divergences& before) {
-  const double gain = mean_of(before) - mean_of(now);
-  double square = 0;
-  for (std::size_t i = 0; i < now.size(); ++i) {
-    const double off = before[i] - now[i] - gain;
-    square += off * off;
-  }
-  const double n = static_cast<double>(now.size());
-  return gain > 0 && gain * gain * n * std::max(n - 1, 1.0) > square;
 }
 
 class ModelTuner {
@@ -94,7 +80,7 @@ class ModelTuner {
     for (const double share : kShares) {
       const Result<Divergences> now = store(start, found, share);
       if (!now) return now.error();
-      if (!lower(*now, *before) || !(mean_of(*now) < best)) continue;
+      if (!clearly_lower(*now, *before) || !(mean_of(*now) < best)) continue;
       best = mean_of(*now);
       kept = share;
     }
@@ -234,14 +220,14 @@ class ModelTuner {
   }
 
   // The divergence of a window whose last block put out `hidden`; its gradient where asked for.
-  WindowLoss head_loss(std::int64_t window, const Tensor& hidden, bool with_gradient) const {
+  HeadLoss head_loss(std::int64_t window, const Tensor& hidden, bool with_gradient) const {
     const at::AutoGradMode mode(with_gradient);
     const Tensor leaf = hidden.detach().requires_grad_(with_gradient);
     const Tensor input = task_.head.input(leaf);
     const Tensor source = task_.source_head.input(task_.targets.get(window, task_.device));
     const std::int64_t tokens = hidden.size(0);
     const double share = 1.0 / static_cast<double>(tokens);
-    WindowLoss loss;
+    HeadLoss loss;
     std::vector<Tensor> by_input;
     for (std::int64_t first = 0; first < tokens; first += kHeadRows) {
       const at::NoGradGuard no_gradient;
@@ -257,9 +243,9 @@ class ModelTuner {
     return loss;
   }
 
-  std::vector<WindowLoss> head_losses(std::int64_t first, const std::vector<Tensor>& hidden,
-                                      bool with_gradient) const {
-    std::vector<WindowLoss> losses(hidden.size());
+  std::vector<HeadLoss> head_losses(std::int64_t first, const std::vector<Tensor>& hidden,
+                                    bool with_gradient) const {
+    std::vector<HeadLoss> losses(hidden.size());
     for_windows(task_.device, 0, std::ssize(hidden), [&](std::int64_t w) {
       const auto at = static_cast<std::size_t>(w);
       losses[at] = head_loss(first + w, hidden[at], with_gradient);
@@ -276,7 +262,7 @@ class ModelTuner {
       const std::int64_t last = std::min(first + at_once, end);
       std::vector<Tensor> hidden = embedded(first, last);
       for (std::size_t b = 0; b < states_.size(); ++b) hidden = forward(b, hidden);
-      for (const WindowLoss& loss : head_losses(first, hidden, false)) found.push_back(loss.kl);
+      for (const HeadLoss& loss : head_losses(first, hidden, false)) found.push_back(loss.kl);
       if (auto status = task_.on_step(done_, "validation"); !status) return status.error();
     }
     return found;
@@ -298,10 +284,10 @@ class ModelTuner {
     const auto [first, last] = windows;
     std::vector<std::vector<Tensor>> inputs = {embedded(first, last)};  // of each block
     for (std::size_t b = 0; b < states_.size(); ++b) inputs.push_back(forward(b, inputs.back()));
-    const std::vector<WindowLoss> losses = head_losses(first, inputs.back(), true);
+    const std::vector<HeadLoss> losses = head_losses(first, inputs.back(), true);
     Divergences divergences;
     std::vector<Tensor> by_output;
-    for (const WindowLoss& window : losses) {
+    for (const HeadLoss& window : losses) {
       divergences.push_back(window.kl);
       by_output.push_back(window.gradient);
     }

@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <limits>
+
 #include "methods/range.h"
+#include "methods/training.h"
 
 namespace lowbit {
 namespace {
@@ -187,6 +190,17 @@ TEST(TrainedWeight, RestoresWhatItWas) {
   EXPECT_FALSE(weight.dequantized().equal(before));
   weight.restore(state);
   EXPECT_TRUE(weight.dequantized().equal(before));
+}
+
+TEST(ClearlyLower, IsAGainBeyondItsStandardError) {
+  EXPECT_TRUE(clearly_lower({0.9, 1.9, 2.9}, {1, 2, 3}));
+  EXPECT_FALSE(clearly_lower({1, 2, 3}, {1, 2, 3}));
+  EXPECT_FALSE(clearly_lower({1.1, 2.1, 3.1}, {1, 2, 3}));
+  // gains of 0 and 0.2 have a mean of 0.1 and a standard error of 0.1
+  EXPECT_FALSE(clearly_lower({1.01, 1.8}, {1, 2}));
+  EXPECT_TRUE(clearly_lower({0.99, 1.8}, {1, 2}));
+  EXPECT_TRUE(clearly_lower({0.9}, {1}));
+  EXPECT_FALSE(clearly_lower({std::numeric_limits<double>::quiet_NaN(), 0}, {1, 2}));
 }
 
 }  // namespace
