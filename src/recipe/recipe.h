@@ -40,8 +40,7 @@ enum class SmoothMethod { none, smoothquant, awq, fptq, omniquant };
 
 struct SmoothSpec {
   SmoothMethod method = SmoothMethod::none;
-  double alpha = 0.5;  // smoothquant: share of the difficulty that moves
-                       // into the weights
+  double alpha = 0.5;  // smoothquant: share of the difficulty that moves into the weights
   // v to o and up to down too, whose scale goes into the rows of a linear (AWQ); norms always
   bool linears = true;
   double plain_below = 15;  // fptq: largest inputs up to this stay as they are, with static ranges;
